@@ -1,0 +1,143 @@
+"""Weights and checkpoints as safetensors: tensors and JSON, never a pickle.
+
+A checkpoint holds all that the next step depends on: weights, momentum, generators and the position. It replaces the
+one before it in a single step, so a run killed at any moment finds the old one or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from .errors import InputError
+from .files import atomic_write, json_bytes
+from .recipe import Recipe
+
+CHECKPOINT = "checkpoint.safetensors"
+HISTORY = "history.jsonl"
+RECIPE = "recipe.json"
+FORMAT = "simsiam_course 1"  # raised when a file of an older version could no longer be read
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Writes tensors with a JSON description of them, atomically. Errors: `InputError`, place not writable."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    atomic_write(path, save(plain, {"format": FORMAT, "about": json_bytes(about).decode()}))
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description that `save_tensors` wrote.
+
+    Errors: `InputError` where the file is missing, cut short, damaged or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file '{path}': name a checkpoint or weights that a run has written.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            about = json.loads(metadata.get("about", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged or not a safetensors file ({error}): train again.") from error
+    if metadata.get("format") != FORMAT or not isinstance(about, dict):
+        raise InputError(f"'{path}' was not written by this version of simsiam_course: train again.")
+    return tensors, about
+
+
+def save_weights(path: str | Path, model: nn.Module, recipe: Recipe, **about: Any) -> None:
+    """Writes a model's weights with the recipe that built it. Errors: `InputError`, place not writable."""
+    save_tensors(path, prefixed("model", model.state_dict()), {"recipe": recipe.to_dict(), **about})
+
+
+def load_weights(path: str | Path) -> tuple[nn.Module, Recipe, dict[str, Any]]:
+    """The model, its recipe and what else is known of it, from a checkpoint or a file of weights.
+
+    Errors: `InputError` where the file is damaged, or its weights do not fit the model its recipe builds.
+    """
+    tensors, about = load_tensors(path)
+    recipe = recipe_of(about, path)
+    model = recipe.build()
+    load_state(model, tensors, path)
+    return model, recipe, about
+
+
+def recipe_of(about: dict[str, Any], path: str | Path) -> Recipe:
+    """The recipe in a file's description. Errors: `InputError` where there is none or it is of no use."""
+    if not isinstance(about.get("recipe"), dict):
+        raise InputError(f"'{path}' does not say by which recipe it was trained: train again.")
+    return Recipe.from_dict(about["recipe"])
+
+
+def load_state(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Copies weights into a model, name by name, in the memory layout that the model has.
+
+    Errors: `InputError` where a name or a shape differs: a checkpoint of another model.
+    """
+    weights, own = stripped("model", tensors), model.state_dict()
+    odd = sorted(weights.keys() ^ own.keys()) or [k for k in own if own[k].shape != weights[k].shape]
+    if odd:
+        raise InputError(
+            f"'{path}' is a checkpoint of another model ('{odd[0]}' does not fit): use the recipe it was trained by."
+        )
+    model.load_state_dict(weights)
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors with `prefix.` before each name."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def stripped(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose name begins with `prefix.`, without it."""
+    return {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def read_recipe(run: str | Path) -> Recipe:
+    """The recipe of a run folder. Errors: `InputError` where the folder holds no run, or the file is damaged."""
+    path = Path(run) / RECIPE
+    if not path.is_file():
+        raise InputError(f"'{run}' holds no run: name a folder that 'simsiam-course train --out' has written.")
+    try:
+        knobs = json.loads(path.read_bytes())
+    except ValueError:
+        knobs = None
+    if not isinstance(knobs, dict):
+        raise InputError(f"'{path}' is damaged: train again, or restore the file.")
+    return Recipe.from_dict(knobs)
+
+
+def load_run(run: str | Path) -> tuple[nn.Module, Recipe, dict[str, Any]]:
+    """The model, recipe and description of a run folder's last checkpoint.
+
+    Errors: `InputError` where there is no run, or the checkpoint belongs to another recipe or another model.
+    """
+    recipe = read_recipe(run)
+    path = Path(run) / CHECKPOINT
+    if not path.is_file():
+        raise InputError(f"'{run}' has no checkpoint yet: train on with '--out {run} --resume'.")
+    tensors, about = load_tensors(path)
+    check_same_recipe(recipe_of(about, path), recipe, path)
+    model = recipe.build()
+    load_state(model, tensors, path)
+    return model, recipe, about
+
+
+def check_same_recipe(stored: Recipe, wanted: Recipe, path: str | Path) -> None:
+    """Errors: `InputError` where a checkpoint belongs to another recipe than the one wanted."""
+    if stored != wanted:
+        raise InputError(
+            f"'{path}' is a checkpoint of another recipe ({stored.differences(wanted)}): "
+            "use the same options as before, or another --out."
+        )
+
+
+def holds_run(folder: str | Path) -> bool:
+    """Whether a folder holds the files of a run, whole or begun."""
+    return any((Path(folder) / name).exists() for name in (CHECKPOINT, HISTORY, RECIPE))

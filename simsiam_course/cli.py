@@ -1,0 +1,270 @@
+"""The command line: `simsiam-course`, or `python -m simsiam_course`.
+
+Arguments are checked before any work starts; what is wrong is told in one sentence on standard error, with exit
+code 2. With `--json` the last line of standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import InputError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Build SimSiam, take out its parts, and watch what happens.",
+)  # fmt: skip
+
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Data = Annotated[str, typer.Option(help="patterns, digits, cifar10, ..., folder:PATH or file:PATH.safetensors.")]
+Test = Annotated[str | None, typer.Option(help="Test images; by default the set's own, or a stratified fifth.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Runs the 2x2 of stop-gradient and predictor on embedded images: results, figures and a report."""
+    _at_least_one("--seeds", seeds)
+    from .train import resolve_device
+
+    resolve_device(device)
+    from . import ablate
+    from .demo import demo as run_demo
+
+    result = run_demo(out, seeds=seeds, device=device, progress=_progress())
+    base = result["baselines"]
+    print(ablate.format_table(ablate.table(result["runs"])))
+    print(f"kNN of raw pixels {base['raw_pixels_knn']:.3f}, of a random backbone {base['random_backbone_knn']:.3f}")
+    print(f"{result['seconds']:.0f} s in all. Open {out / 'report.html'} in a browser.")
+    _print_json(result, json)
+
+
+@app.command()
+def train(
+    data: Data,
+    test: Test = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most N training images.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels (default 32).")] = None,
+    backbone: Annotated[str | None, typer.Option(help="tiny, resnet18 or resnet50.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate per 256 images; scaled to the batch.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
+    stop_gradient: Annotated[str | None, typer.Option(help="target, none, wrong_side or both.")] = None,
+    predictor: Annotated[str | None, typer.Option(help="mlp, none, frozen, bias, linear or directpred.")] = None,
+    augmentation: Annotated[str | None, typer.Option(help="patterns, digits, cifar, imagenet or simclr.")] = None,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    json: Json = False,
+) -> None:
+    """Trains a backbone on images without labels, and measures it."""
+    given = {"backbone": backbone, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
+             "stop_gradient": stop_gradient, "predictor": predictor, "augmentation": augmentation}  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    from .train import fit, resolve_device
+
+    resolve_device(device)
+    if resume and out is None:
+        raise InputError("--resume needs --out: name the folder of the run to go on with.")
+    recipe = _recipe(given, data, out if resume else None)
+    folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    from .checkpoint import holds_run
+
+    if not resume and holds_run(folder):
+        raise InputError(f"'{folder}' holds a run already: go on with --resume, or choose another --out.")
+    from .files import make_folder
+
+    existed = folder.exists()
+    make_folder(folder)
+    try:
+        images, test_images = _load(data, test, limit, size)
+        model = recipe.build()
+        history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
+    finally:
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
+    last = history[-1]
+    result = _measured(model, recipe, images, test_images, history)
+    result |= {"train_loss": last["loss"], "images_seen": last["images_seen"], "seconds": last["seconds"],
+               "images_per_second": last["images_seen"] / last["seconds"], "out": str(folder),
+               "device": next(model.parameters()).device.type}  # fmt: skip
+    _print_result(result)
+    _print_json(result, json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A folder that train has written.")],
+    data: Data,
+    test: Test = None,
+    json: Json = False,
+) -> None:
+    """Measures a trained run on images: kNN, linear probe, monitors and a diagnosis."""
+    from .checkpoint import HISTORY, load_run
+    from .files import read_lines
+
+    model, recipe, about = load_run(run)
+    images, test_images = _load(data, test, None, about.get("size"))
+    if not images.labelled or not test_images.labelled:
+        raise InputError(
+            f"'{data}' has labels of fewer than two classes: accuracy needs images of at least two, in class folders."
+        )
+    log = run / HISTORY
+    history = read_lines(log) if log.exists() else []
+    result = _measured(model, recipe, images, test_images, history)
+    last = history[-1] if history else {}
+    seen, seconds = last.get("images_seen"), last.get("seconds")
+    result |= {"train_loss": last.get("loss"), "images_seen": seen, "seconds": seconds,
+               "images_per_second": seen / seconds if seconds else None}  # fmt: skip
+    _print_result(result)
+    _print_json(result, json)
+
+
+@app.command()
+def ablate(
+    name: Annotated[str, typer.Argument(help="An experiment: collapse, stop_gradient, predictor or output_bn.")],
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder of the ledger (default: runs/ablate-<name>).")] = None,
+    device: Device = "auto",
+) -> None:
+    """Runs one experiment over seeds; a ledger keeps every run, and what is there is not run again."""
+    _at_least_one("--seeds", seeds)
+    from . import ablate as experiments
+    from .train import resolve_device
+
+    experiment = experiments.find(name)
+    resolve_device(device)
+    folder = out or Path("runs") / f"ablate-{name}"
+    rows = list(experiments.run(experiment, seeds=seeds, out=folder, device=device, progress=_progress()))
+    print(experiments.format_table(experiments.table(rows)))
+    print(f"Ledger: {folder / experiments.LEDGER}. A page of it: simsiam-course report {folder}")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A folder that demo or ablate has written.")]) -> None:
+    """Makes one self-contained HTML page of a ledger."""
+    from . import ablate as experiments
+    from . import plot
+    from .files import atomic_write
+    from .report import experiment_report
+
+    rows = experiments.read_ledger(folder)
+    experiment = experiments.find(rows[0]["experiment"])
+    rows = [row for row in rows if row["experiment"] == experiment.name]
+    curves = plot.ablation(rows)
+    figures = [(curves, f"Curves and kNN accuracy of the variants of {experiment.name}", "Mean over seeds.")]
+    page = experiment_report(experiment, rows, experiments.table(rows), None, figures)
+    atomic_write(folder / "ablation.png", plot.png(curves))
+    atomic_write(folder / "report.html", page.encode())
+    print(experiments.format_table(experiments.table(rows)))
+    print(f"Open {folder / 'report.html'} in a browser.")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Says what is here: versions, device, memory, disk, data, browser and kernel, and how long things take."""
+    from .doctor import examine, sentences
+
+    found = examine()
+    print("\n".join(sentences(found)))
+    _print_json(found, json)
+
+
+@app.command()
+def lab() -> None:
+    """Opens JupyterLab on the notebooks, on this machine only."""
+    from . import checkout
+
+    root = checkout()
+    if root is None:
+        raise InputError("There are no notebooks beside this installation: clone the repository and run it there.")
+    import subprocess
+
+    command = [sys.executable, "-m", "jupyterlab", str(root / "notebooks"), "--ip=127.0.0.1"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    raise SystemExit(subprocess.run(command, check=False).returncode)
+
+
+def _recipe(given: dict[str, Any], data: str, resumed: Path | None) -> Any:
+    """The recipe of a new run, or that of the run to go on with, which what is given must not contradict."""
+    from .checkpoint import RECIPE, check_same_recipe, holds_run, read_recipe
+    from .recipe import Recipe
+
+    if resumed is None or not holds_run(resumed):
+        preset = data if data in ("patterns", "digits") else "cifar"
+        return Recipe.from_dict({"augmentation": preset, **given})
+    recipe = read_recipe(resumed)
+    check_same_recipe(recipe, recipe.replace(**given), resumed / RECIPE)
+    return recipe
+
+
+def _load(data: str, test: str | None, limit: int | None, size: int | None) -> Any:
+    from .data import load_pair
+
+    return load_pair(data, test=test, limit=limit, size=32 if size is None else size)
+
+
+def _measured(model: Any, recipe: Any, images: Any, test_images: Any, history: list) -> dict[str, Any]:
+    """The figures of a trained model, its baselines and its diagnosis."""
+    from .augment import PRESETS
+    from .collapse import diagnose
+    from .evaluate import baselines, measure
+
+    figures = measure(model, images, test_images, augmentation=PRESETS[recipe.augmentation])
+    verdict = diagnose({**figures, "history": history})
+    return {**figures, **baselines(images, test_images, recipe.build),
+            "diagnosis": verdict.name, "evidence": verdict.evidence, "advice": verdict.advice}  # fmt: skip
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    for name, value in result.items():
+        print(f"{name:>22}  {f'{value:.4g}' if isinstance(value, float) else value}")
+
+
+def _print_json(result: dict[str, Any], wanted: bool) -> None:
+    from .files import json_bytes
+
+    if wanted:
+        print(json_bytes(result).decode())
+
+
+def _at_least_one(option: str, value: int) -> None:
+    if value < 1:
+        raise InputError(f"{option} is {value}, expected a whole number of at least 1.")
+
+
+def _progress() -> bool:
+    return sys.stderr.isatty()
+
+
+def main() -> None:
+    """Runs the program; bad input ends it with one sentence and exit code 2, an interrupt with 130."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _say(str(error), 2)
+    except KeyboardInterrupt:
+        code = _say("Interrupted: a run with --out goes on with --resume.", 130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
+            raise
+        code = _say(f"{error.format_message()} Try 'simsiam-course --help'.", 2)
+    sys.exit(code)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    return code

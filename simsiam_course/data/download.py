@@ -1,0 +1,143 @@
+"""Downloads that end with the right file or with one sentence: mirrors in turn, and a checksum decides."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from ..errors import InputError
+from ..files import friendly_os_errors
+from .cache import cache_dir
+
+STALLED_AFTER = 20  # seconds without a byte; then the next mirror
+USUAL_SPEED = 3.0  # MB/s, for the estimate told beforehand
+KNOWN_SPEED = {"www.cs.toronto.edu": 0.06}  # MB/s, pytorch/vision#9536
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download.
+
+    path: where torchvision's own download puts it, below the cache. urls: mirrors in the order to try them.
+    md5: what makes a mirror's file the original. megabytes: of 10^6 bytes, told before the download.
+    """
+
+    path: str
+    urls: tuple[str, ...]
+    md5: str
+    megabytes: float
+
+
+def fetch(archive: Archive) -> Path:
+    """The archive in the cache: as it lies there if its checksum holds, else from the first good mirror.
+
+    The file appears whole and checked or not at all, also when two processes fetch it at once. Raises
+    InputError where no mirror delivers it or the cache cannot be written.
+    """
+    import pooch
+    from requests.exceptions import RequestException
+
+    target = cache_dir() / archive.path
+    if target.is_file() and pooch.file_hash(str(target), alg="md5") == archive.md5:
+        return target
+    pooch.get_logger().setLevel("WARNING")
+    download = partial(_download, size=round(archive.megabytes * 1e6))
+    failures = []
+    for url in archive.urls:
+        host = urlsplit(url).netloc
+        print(_announcement(archive, host, target), file=sys.stderr)
+        with friendly_os_errors(target):
+            try:
+                pooch.retrieve(url, f"md5:{archive.md5}", target.name, target.parent, downloader=download)
+            except (RequestException, ValueError) as error:
+                failures.append(f"{host}: {_reason(error)}")
+                continue
+            target.chmod(0o644)  # pooch keeps a file for its owner, but a class may share one cache
+            return target
+    raise InputError(
+        f"'{target.name}' could not be downloaded ({'; '.join(failures)}); check the connection and "
+        f"try again, put the file with MD5 {archive.md5} into '{target.parent}' yourself, or use patterns or "
+        "digits, which need no download."
+    )
+
+
+@contextmanager
+def unpacked(*archives: Archive) -> Iterator[Path]:
+    """The archives, fetched and unpacked for a `with` block into a folder laid out as torchvision's `root`.
+
+    Raises InputError as `fetch` does, or where there is no room.
+    """
+    files = [fetch(archive) for archive in archives]
+    with _scratch() as root:
+        for archive, file in zip(archives, files, strict=True):
+            _unpack(file, (root / archive.path).parent)
+        yield root
+
+
+def _download(url: str, output_file: str, pooch_: object, *, size: int) -> None:
+    from pooch import HTTPDownloader
+    from tqdm.auto import tqdm
+
+    # Identity, because a server that unpacks .gz on the way breaks the checksum.
+    options = {"timeout": STALLED_AFTER, "headers": {"Accept-Encoding": "identity"}}
+    with tqdm(total=size, unit="B", unit_scale=True, desc=PurePosixPath(urlsplit(url).path).name) as bar:
+        HTTPDownloader(progressbar=bar, chunk_size=2**16, **options)(url, output_file, pooch_)
+
+
+def _announcement(archive: Archive, host: str, target: Path) -> str:
+    speed = KNOWN_SPEED.get(host, USUAL_SPEED)
+    seconds = archive.megabytes / speed
+    duration = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"
+    return (
+        f"Downloading {max(0.1, archive.megabytes):,.1f} MB from {host} to '{target}': "
+        f"about {duration} at {speed:g} MB/s, once."
+    )
+
+
+def _reason(error: Exception) -> str:
+    from requests.exceptions import ChunkedEncodingError, HTTPError, SSLError
+
+    if isinstance(error, HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, ChunkedEncodingError):
+        return "cut short"
+    if isinstance(error, SSLError):
+        return "no secure connection"
+    if "timed out" in str(error):
+        return f"no answer for {STALLED_AFTER:g} s"
+    return "wrong checksum" if isinstance(error, ValueError) and "hash" in str(error) else "no connection"
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder beside the archives, on their disk; elsewhere if the cache is read-only."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".unpacking-", dir=cache_dir()))
+        except OSError:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+        yield Path(folder)
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    with friendly_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.name.endswith((".tar.gz", ".tgz")):
+            with tarfile.open(file) as bundle:
+                bundle.extractall(folder, filter="data")
+        elif file.suffix == ".zip":
+            with zipfile.ZipFile(file) as bundle:
+                bundle.extractall(folder)
+        else:
+            with gzip.open(file) as packed, open(folder / file.stem, "wb") as plain:
+                shutil.copyfileobj(packed, plain)

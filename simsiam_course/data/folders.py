@@ -1,0 +1,150 @@
+"""A folder of pictures, of any size and kind, as one `ImageSet`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .cache import converted
+from .images import ImageSet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm",
+}  # fmt: skip
+
+
+def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) -> ImageSet:
+    """The pictures in a folder: a subfolder with pictures is a class, by sorted name; without any, no labels.
+
+    Every picture is turned as its EXIF says, resized once with antialias so that its shorter side is `size`,
+    and cut to its centre: uint8 (N, 3, size, size). Transparency becomes white, 16 bits become 8, of moving
+    pictures the first frame is taken. Hidden files, links to folders and files that are no pictures are
+    passed over; broken pictures are skipped with one warning that names some and counts all. The result is
+    kept in the cache until the folder changes. Raises InputError for a folder that is missing or has no
+    readable picture.
+    """
+    path = Path(os.path.realpath(os.path.expanduser(path)))
+    if not os.path.isdir(path):
+        raise InputError(f"There is no folder '{path}'; check the path.")
+    try:
+        state = _state(path)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}); check its permissions.") from error
+    name = name or f"folder:{path.name}"
+    place = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:12]
+    convert = partial(convert_folder, path, size=size, name=name)
+    return replace(converted(f"folder-{place}-{size}", state, convert), name=name)
+
+
+def _listing(path: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """Sorted pictures and class names; () for a flat folder. Pictures beside class folders do not count."""
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
+    groups = {folder.name: files for folder in folders if (files := sorted(_pictures(folder)))}
+    if groups:
+        return [file for files in groups.values() for file in files], tuple(groups)
+    return [entry for entry in entries if _is_picture(entry)], ()
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):  # does not follow links to folders: loops cannot trap it
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (entry for entry in map(Path(parent).joinpath, files) if _is_picture(entry))
+
+
+def _is_picture(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+
+
+def _state(path: Path) -> str:
+    """Changes when a picture is added, removed, renamed or written."""
+    digest = hashlib.sha256()
+    for file in _listing(path)[0]:
+        status = file.stat()
+        line = f"{file.relative_to(path)}\0{status.st_mtime_ns}\0{status.st_size}\n"
+        digest.update(line.encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
+    """What `load_folder` returns, read anew, and its warning ("" for none)."""
+    from tqdm.auto import tqdm
+
+    files, classes = _listing(path)
+    if not files:
+        raise InputError(f"There are no pictures in '{path}'; give a folder of JPEG, PNG or similar files.")
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    broken: dict[int, str] = {}
+    pool = ThreadPoolExecutor()
+    try:
+        results = pool.map(lambda file: _read(file, size), files)
+        bar = tqdm(results, total=len(files), desc=f"reading {path.name}", unit="picture")
+        for i, result in enumerate(bar):
+            if isinstance(result, str):
+                broken[i] = result
+            else:
+                images[i] = torch.from_numpy(result).permute(2, 0, 1)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if len(broken) == len(files):
+        raise InputError(
+            f"None of {len(files)} pictures in '{path}' can be read (first: {broken[0]}); check the files."
+        )
+    whole = torch.tensor([i not in broken for i in range(len(files))])
+    labels = None
+    if classes:
+        number = {folder: label for label, folder in enumerate(classes)}
+        labels = torch.tensor([number[file.relative_to(path).parts[0]] for file in files])[whole]
+    kept = ImageSet(images if whole.all() else images[whole], labels, classes, name=name)
+    return kept, _complaint(path, [(files[i], why) for i, why in broken.items()])
+
+
+def _complaint(path: Path, broken: list[tuple[Path, str]]) -> str:
+    if not broken:
+        return ""
+    some = ", ".join(f"{file.relative_to(path)} ({why})" for file, why in broken[:3])
+    rest = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+    return f"Skipped {len(broken)} broken picture{'s' if len(broken) > 1 else ''} in '{path}': {some}{rest}."
+
+
+def _read(file: Path, size: int) -> np.ndarray | str:
+    """The picture as uint8 (size, size, 3), or what is wrong with it."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as picture:
+            picture.draft("RGB", (4 * size, 4 * size))  # JPEG decoders shrink large photos while they read
+            picture.load()
+            upright = _as_rgb(ImageOps.exif_transpose(picture))
+            return np.array(ImageOps.fit(upright, (size, size), method=Image.Resampling.BICUBIC))
+    except Exception as error:  # a broken file can raise nearly anything in its decoder
+        reason = str(error).replace(f" {str(file)!r}", "")  # the warning names the file once
+        return " ".join(reason.split()) or type(error).__name__
+
+
+def _as_rgb(picture: PILImage) -> PILImage:
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16 bits; Pillow's convert() would clip them
+        values = np.asarray(picture).clip(0, 65535)
+        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":
+        raise ValueError("pixels are floats of unknown range; save it as 8 or 16 bits")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,133 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import InputError
+
+
+def atomic_write(path: str | Path, data: bytes) -> None:
+    """Writes a file so that a reader, or a crash, finds the old bytes or the new ones and nothing between.
+
+    Errors: `InputError` where the place cannot be written or the disk is full; no temporary file stays behind.
+    """
+    path = Path(path)
+    with friendly_os_errors(path):
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def make_folder(path: str | Path) -> Path:
+    """Creates a folder and proves, by writing and deleting a file, that it takes files; existing ones are kept.
+
+    Errors: `InputError` where it cannot be made or written. Trying is the only test that holds for root too.
+    """
+    path = Path(path)
+    with friendly_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        handle, probe = tempfile.mkstemp(prefix=".write-test-", dir=path)
+        os.close(handle)
+        os.unlink(probe)
+    return path
+
+
+class friendly_os_errors:
+    """Turns the file system's refusals inside a `with` block into one sentence about `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "the disk is full; free some space or choose another folder"
+        else:
+            reason = f"{(error.strerror or str(error)).lower()}; choose a folder that can be written"
+        raise InputError(f"Cannot write '{self.path}': {reason}.") from error
+
+
+def append_line(path: str | Path, row: dict[str, Any]) -> None:
+    """Appends one JSON object as a line: the whole line or, where the disk is full, nothing of it.
+
+    A line that an earlier crash cut short is removed first.
+    Errors: `InputError` where the file cannot be written or the disk is full.
+    """
+    path = Path(path)
+    with friendly_os_errors(path), open(path, "a+b") as file:
+        end = _end_of_last_line(file)
+        try:
+            file.truncate(end)
+            file.write(json_bytes(row) + b"\n")
+            file.flush()
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def _end_of_last_line(file: IO[bytes]) -> int:
+    """The position after the last newline of an open file."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return 0
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return end
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
+
+
+def read_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file of lines; a last line cut short by a crash is left out.
+
+    Errors: `InputError` where a line other than the last is damaged.
+    """
+    lines = Path(path).read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise InputError(f"Line {number} of '{path}' is not JSON: delete that line or the file.") from None
+    return rows
+
+
+def json_bytes(value: Any, *, indent: int | None = None) -> bytes:
+    """JSON with non-finite numbers as null, because the standard has no NaN."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,128 @@
+"""The heads: the projector, which ends the encoder f, and the predictor h, with all that may stand in for it.
+
+They are thrown away after training, and yet they decide whether there is anything to keep: see model.py.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import InputError
+
+PREDICTORS = ("mlp", "none", "frozen", "bias", "linear", "directpred")
+OUTPUT_BN = ("affine_free", "affine", "none")
+
+
+def projector(
+    backbone_dim: int,
+    hidden_dim: int,
+    projection_dim: int,
+    *,
+    layers: int = 3,
+    output_bn: str = "affine_free",
+) -> nn.Sequential:
+    """The projection MLP: BN on every layer, ReLU on every layer but the last.
+
+    Shapes: (B, backbone_dim) -> (B, projection_dim).
+    Errors: `InputError` for a dimension below 1, other than 2 or 3 layers, or an unknown `output_bn`.
+    Source: Sec. 3 (three layers), App. D (two on CIFAR-10).
+    """
+    check_whole(backbone_dim=backbone_dim, hidden_dim=hidden_dim, projection_dim=projection_dim)
+    check_choice("output_bn", output_bn, OUTPUT_BN)
+    check_choice("layers", layers, (2, 3))
+    parts: list[nn.Module] = []
+    for d_in, d_out in pairwise([backbone_dim] + [hidden_dim] * (layers - 1)):
+        parts += [nn.Linear(d_in, d_out, bias=False), nn.BatchNorm1d(d_out), nn.ReLU(inplace=True)]
+    parts.append(nn.Linear(hidden_dim, projection_dim, bias=output_bn == "none"))
+    if output_bn != "none":
+        parts.append(nn.BatchNorm1d(projection_dim, affine=output_bn == "affine"))
+    return nn.Sequential(*parts)
+
+
+def predictor(dim: int, hidden_dim: int, *, kind: str = "mlp", hidden_bn: bool = True) -> nn.Module:
+    """The predictor h, or what stands in its place; only `mlp` and `frozen` have a hidden layer.
+
+    Shapes: (B, dim) -> (B, dim).
+    Errors: `InputError` for a dimension below 1 or an unknown kind.
+    Source: Sec. 3 and Table 1; App. B takes a quarter of dim as hidden_dim, a bottleneck.
+    """
+    check_whole(projection_dim=dim, predictor_hidden_dim=hidden_dim)
+    check_choice("predictor", kind, PREDICTORS)
+    if kind == "none":
+        return nn.Identity()
+    if kind == "bias":
+        return Bias(dim)
+    if kind == "linear":
+        return nn.Linear(dim, dim)
+    if kind == "directpred":
+        return DirectPred(dim)
+    norm = [nn.BatchNorm1d(hidden_dim)] if hidden_bn else []
+    h = nn.Sequential(
+        nn.Linear(dim, hidden_dim, bias=not hidden_bn),
+        *norm,
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, dim),
+    )
+    return h.requires_grad_(kind == "mlp")
+
+
+class Bias(nn.Module):
+    """h(z) = z + b, the smallest predictor there is.
+
+    Shapes: (B, D) -> (B, D). Source: Zhang et al., ICLR 2022.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z + self.bias
+
+
+class DirectPred(nn.Module):
+    """h(z) = W z, where W is not trained but read off the correlation of z.
+
+    C = U diag(lambda) U^T, a moving average of z^T z / B, gives W = U diag(sqrt(lambda / max lambda) + eps)
+    U^T: the directions in which z varies most are predicted most. C and W start as the identity.
+    Shapes: (B, D) -> (B, D).
+    Source: Tian et al., ICML 2021, Eq. 18 and 19; rho, eps and one update a step as in the authors' README.
+    """
+
+    correlation: Tensor
+    weight: Tensor
+
+    def __init__(self, dim: int, *, rho: float = 0.3, eps: float = 0.01) -> None:
+        super().__init__()
+        self.rho, self.eps = rho, eps
+        self.register_buffer("correlation", torch.eye(dim))
+        self.register_buffer("weight", torch.eye(dim))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.linear(z, self.weight)
+
+    @torch.no_grad()
+    def update(self, z: Tensor) -> None:
+        """Take in a batch: the average keeps rho of the old C. Shapes: z (B, D)."""
+        z = z.to(self.correlation.dtype)
+        self.correlation.lerp_(z.T @ z / len(z), 1 - self.rho)  # (D, D)
+        values, U = torch.linalg.eigh(self.correlation.nan_to_num(0, 0, 0))  # (D,) ascending, (D, D)
+        scale = (values.clamp(min=0) / values[-1].clamp(min=1e-12)).sqrt() + self.eps  # (D,)
+        self.weight.copy_(U * scale @ U.T)
+
+
+def check_whole(**numbers: int) -> None:
+    """Errors: `InputError` for the first that is not a whole number of at least 1, by its name."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} is {value!r}, expected a whole number of at least 1.")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Errors: `InputError` for a value that is none of the choices."""
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(str, choices))}.")

@@ -1,0 +1,169 @@
+"""The look that all figures share: theme, colours, styles, legends, and how a figure becomes a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]  # a run of the ledger, or a line of its history
+
+WIDTH = 9.0  # inches: at 100 dpi the width of a notebook's cell
+THEME: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.08,
+    "axes.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5b6570",
+    "axes.grid": True,
+    "grid.color": "#e6e9ec",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": "#3c444c",
+    "ytick.color": "#3c444c",
+    "legend.frameon": False,
+    "image.cmap": "cividis",
+    "text.parse_math": False,  # a class or a variant may have a dollar in its name
+}
+INK, GREY = "#1f2428", "#69737d"
+
+# Okabe & Ito (2008): eight colours that can be told apart with any of the common colour-vision deficiencies
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+CLASS_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK, "#882255", "#999999")
+CLASS_MARKERS = "osD^vPX<>p"
+
+
+class Style(NamedTuple):
+    """How a variant is drawn, everywhere."""
+
+    colour: str
+    line: Any
+    marker: str
+
+
+STYLES = {
+    "simsiam": Style(BLUE, "-", "o"),
+    "no_stop_gradient": Style(VERMILLION, (0, (5, 2)), "s"),
+    "no_predictor": Style(GREEN, (0, (5, 1.5, 1, 1.5)), "^"),
+    "neither": Style(PURPLE, (0, (1.2, 1.4)), "D"),
+}
+FURTHER_STYLES = (
+    Style(BLUE, "-", "o"),
+    Style(VERMILLION, (0, (5, 2)), "s"),
+    Style(GREEN, (0, (5, 1.5, 1, 1.5)), "^"),
+    Style(PURPLE, (0, (1.2, 1.4)), "D"),
+    Style(ORANGE, (0, (8, 2)), "v"),
+    Style(SKY, "-", "P"),
+    Style(BLACK, (0, (3, 1, 1, 1, 1, 1)), "X"),
+)
+LABELS = {
+    "simsiam": "SimSiam",
+    "no_stop_gradient": "no stop-gradient",
+    "no_predictor": "no predictor",
+    "neither": "neither of the two",
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """The look of the course inside a `with` block or a function decorated `@theme()`, and only there."""
+    import matplotlib
+
+    with matplotlib.rc_context(THEME):
+        yield
+
+
+def png(figure: Figure, *, dpi: int | None = None) -> bytes:
+    """The bytes of a PNG file of exactly the figure's size: inches times dpi (its own by default)."""
+    buffer = io.BytesIO()
+    with theme():
+        figure.savefig(buffer, format="png", dpi=dpi or figure.dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def label(name: str) -> str:
+    """The name of a variant as a person would write it."""
+    return LABELS.get(name) or str(name).replace("_", " ").strip() or "(no name)"
+
+
+def styles(names: Sequence[str]) -> dict[str, Style]:
+    """A style for each name: the demo's four keep theirs, others take those that are left, in order."""
+    taken = {STYLES[name] for name in names if name in STYLES}
+    free = [style for style in FURTHER_STYLES if style not in taken] or list(FURTHER_STYLES)
+    others = [name for name in names if name not in STYLES]
+    return {name: STYLES[name] for name in names if name in STYLES} | {
+        name: free[i % len(free)] for i, name in enumerate(others)
+    }
+
+
+def class_style(i: int) -> tuple[str, str]:
+    """Ten colours, ten markers; the eleventh class has the first colour and the second marker."""
+    return CLASS_COLOURS[i % 10], CLASS_MARKERS[(i + i // 10) % 10]
+
+
+def class_name(i: int, classes: Sequence[str]) -> str:
+    if i < 0:
+        return "unlabelled"
+    return classes[i].strip("_ ") or f"class {i}" if i < len(classes) else f"class {i}"
+
+
+def new_figure(width: float, height: float, *, pad: float | None = None) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
+
+
+def line_legend(figure: Figure, named: Mapping[str, Style]) -> None:
+    """Line, marker and name of each variant above the panels, in as many columns as the names leave room for."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=s.colour,
+            linestyle=s.line,
+            marker=s.marker,
+            linewidth=1.9,
+            markersize=6,
+            markeredgecolor="white",
+            label=name,
+        )
+        for name, s in named.items()
+    ]
+    longest = max(len(name) for name in named)
+    columns = max(1, min(4, int(figure.get_figwidth() / (0.75 + 0.085 * longest))))  # inches
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=min(columns, len(handles)), handlelength=3.4
+    )
+
+
+def foot(figure: Figure, text: str) -> None:
+    """A small line at the foot of the figure."""
+    figure.supxlabel(text, fontsize=8.5, color=GREY)
+
+
+def percent(value: float, _: Any = None) -> str:
+    """A fraction as an axis shows it; the second argument is the position that matplotlib passes."""
+    return f"{100 * value:.0f} %"
+
+
+def bare(ax: Axes) -> None:
+    """Takes ticks, grid and frame off."""
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)

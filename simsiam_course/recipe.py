@@ -1,0 +1,185 @@
+"""Every knob of a run, in one place, each with its reason.
+
+A `Recipe` says how to train; it knows nothing of the images. The defaults are the short budget that teaches in
+about a minute on two CPU cores; the paper's own settings are `PRESETS["paper_cifar10"]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .augment import PRESETS as AUGMENTATIONS
+from .errors import InputError
+from .model import BACKBONES, OUTPUT_BN, PREDICTORS, STOP_GRADIENT, SimSiam, create_backbone
+
+SCHEDULES = ("stable_decay", "cosine", "constant")
+SIMILARITIES = ("cosine", "cross_entropy")
+INITS = ("default", "he")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one run is made: the model, the augmentations and the optimisation.
+
+    Errors: `InputError` for a value out of range, and (through `from_dict` and `replace`) for an unknown knob.
+    Source: paper, Sec. 3 and App. A and D; where a default departs from them the comment says why.
+    """
+
+    # the model
+    backbone: str = "tiny"  # about 100 k parameters: a pass over 4,096 images takes seconds on two cores
+    cifar_stem: bool = True  # resnets only: 3x3 first convolution, no max-pool; without it 32x32 images lose 10 points
+    projection_dim: int = 256  # the paper's 2048 is for a backbone of 2048 features; ours has 128
+    hidden_dim: int = 256  # as wide as the output, as in the paper
+    projector_layers: int = 2  # App. D: two layers on CIFAR-10 (three on ImageNet)
+    predictor_hidden_dim: int = 64  # a bottleneck of a quarter, the paper's 512 to 2048
+    predictor: str = "mlp"  # the second switch: none, frozen, bias, linear, directpred
+    stop_gradient: str = "target"  # the first switch: none, wrong_side, both
+    output_bn: str = "affine_free"  # the third switch; Table 3: 68.2 without the affine part, 68.1 with it
+    init: str = "default"  # PyTorch's own, as App. A says
+    joint: bool = False  # one forward pass for both views: faster, but BN then sees both (not the paper's)
+
+    # the images
+    augmentation: str = "patterns"  # a preset of augment.py
+    similarity: str = "cosine"  # Eq. 1; cross_entropy is Sec. 4.5
+
+    # the optimisation
+    epochs: int = 17  # passes over the training images
+    batch_size: int = 64  # small batches learn several times faster per image on a short budget
+    lr: float = 0.6  # per 256 images: the step is lr x batch_size / 256 (App. A), so .15 at 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # on all parameters, BN's included (App. D)
+    schedule: str = "stable_decay"  # the paper's cosine anneals too early on a short budget
+    warmup_steps: int = 20  # the first steps at full rate are the ones that diverge
+    decay_fraction: float = 0.25  # the last quarter of stable_decay goes linearly to zero
+    predictor_schedule: str = "constant"  # Table 1c: h keeps its rate (68.1 against 67.7)
+
+    # the run
+    seed: int = 0  # initialisation, order and augmentations
+    channels_last: bool = True  # what the convolutions of CPUs and GPUs like best
+    monitor_every: int = 10  # steps between two rows of the history
+
+    def __post_init__(self) -> None:
+        _one_of("backbone", self.backbone, BACKBONES)
+        _one_of("predictor", self.predictor, PREDICTORS)
+        _one_of("stop_gradient", self.stop_gradient, STOP_GRADIENT)
+        _one_of("output_bn", self.output_bn, OUTPUT_BN)
+        _one_of("init", self.init, INITS)
+        _one_of("augmentation", self.augmentation, tuple(AUGMENTATIONS))
+        _one_of("similarity", self.similarity, SIMILARITIES)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("predictor_schedule", self.predictor_schedule, ("constant", "same"))
+        _one_of("projector_layers", self.projector_layers, (2, 3))
+        for name in ("cifar_stem", "joint", "channels_last"):
+            _one_of(name, getattr(self, name), (True, False))
+        for name in ("projection_dim", "hidden_dim", "predictor_hidden_dim", "epochs", "monitor_every"):
+            _whole(name, getattr(self, name), least=1)
+        _whole("batch_size", self.batch_size, least=2)
+        _whole("warmup_steps", self.warmup_steps, least=0)
+        _whole("seed", self.seed, least=0)
+        _number("lr", self.lr, above=0.0)
+        _number("momentum", self.momentum, least=0.0, below=1.0)
+        _number("weight_decay", self.weight_decay, least=0.0)
+        _number("decay_fraction", self.decay_fraction, least=0.0, most=1.0)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """This recipe with some knobs changed. Errors: `InputError` for an unknown knob or a bad value."""
+        return Recipe.from_dict({**self.to_dict(), **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The knobs as a flat dict that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, knobs: dict[str, Any]) -> Recipe:
+        """A recipe from a dict of knobs; those not given keep their default. Errors: `InputError`, unknown knob."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in knobs:
+            if name not in names:
+                close = difflib.get_close_matches(str(name), names, n=1)
+                hint = f"did you mean '{close[0]}'?" if close else f"the knobs are {', '.join(names)}."
+                raise InputError(f"A recipe has no knob '{name}': {hint}")
+        return cls(**knobs)
+
+    def differences(self, other: Recipe) -> str:
+        """The knobs in which two recipes differ, as one phrase: 'lr 0.6 and 0.3'."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return ", ".join(f"{k} {mine[k]} and {theirs[k]}" for k in mine if mine[k] != theirs[k])
+
+    def step_lr(self, step: int, total: int) -> float:
+        """The learning rate of the backbone and the projector at one step (0 .. total - 1)."""
+        return learning_rate(
+            step, total, lr=self.lr, batch_size=self.batch_size, schedule=self.schedule,
+            warmup_steps=self.warmup_steps, decay_fraction=self.decay_fraction,
+        )  # fmt: skip
+
+    def build(self) -> SimSiam:
+        """A fresh model as this recipe's seed makes it; the global generator is left as it was."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            backbone, dim = create_backbone(self.backbone, cifar_stem=self.cifar_stem)
+            return SimSiam.create(
+                backbone, dim, self.projection_dim, self.hidden_dim, self.predictor_hidden_dim,
+                stop_gradient=self.stop_gradient, predictor=self.predictor, output_bn=self.output_bn,
+                projector_layers=self.projector_layers, init=self.init, joint=self.joint,
+            )  # fmt: skip
+
+
+PAPER_CIFAR10: dict[str, Any] = {  # App. D; 91.8 % linear after 800 passes
+    "backbone": "resnet18", "projection_dim": 2048, "hidden_dim": 2048, "predictor_hidden_dim": 512,
+    "augmentation": "cifar", "epochs": 800, "batch_size": 512, "lr": 0.03, "schedule": "cosine", "warmup_steps": 0,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper_cifar10": PAPER_CIFAR10}
+
+
+def learning_rate(
+    step: int,
+    total: int,
+    *,
+    lr: float,
+    batch_size: int,
+    schedule: str = "cosine",
+    warmup_steps: int = 0,
+    decay_fraction: float = 0.25,
+) -> float:
+    """The learning rate at one step: linear scaling with the batch, a linear warm-up, then the schedule.
+
+    `lr` is per 256 images; `step` runs from 0 to `total` - 1. `cosine` falls from the first step on,
+    `stable_decay` stays constant and falls linearly over the last `decay_fraction` of the steps.
+    Errors: `InputError` for an unknown schedule. Source: App. A (scaling, cosine).
+    """
+    _one_of("schedule", schedule, SCHEDULES)
+    peak = lr * batch_size / 256
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, total - warmup_steps)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    if schedule == "stable_decay" and decay_fraction > 0:
+        return peak * min(1.0, (1 - done) / decay_fraction)
+    return peak
+
+
+def _one_of(name: str, value: Any, choices: tuple) -> None:
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(str, choices))}.")
+
+
+def _whole(name: str, value: Any, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}, expected a whole number of at least {least}.")
+
+
+def _number(name: str, value: Any, *, above=None, least=None, below=None, most=None) -> None:
+    bounds = [(above, "above", lambda v, b: v > b), (least, "at least", lambda v, b: v >= b),
+              (below, "below", lambda v, b: v < b), (most, "at most", lambda v, b: v <= b)]  # fmt: skip
+    bounds = [(bound, words, holds) for bound, words, holds in bounds if bound is not None]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not all(holds(value, bound) for bound, _, holds in bounds):
+        wanted = " and ".join(f"{words} {bound:g}" for bound, words, _ in bounds)
+        raise InputError(f"{name} is {value!r}, expected a finite number {wanted}.")

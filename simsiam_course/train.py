@@ -1,0 +1,361 @@
+"""Training: one step, a `Trainer` that takes the steps, and `fit` that watches, saves and resumes.
+
+The images stay on the device as bytes and are augmented there a batch at a time, so there are no loader workers to
+wait for or to hang. The host never asks the device for a number between two rows of the history.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint as ckpt
+from .augment import PRESETS, two_views
+from .collapse import effective_rank, std
+from .data import ImageSet
+from .errors import InputError
+from .files import append_line, atomic_write, json_bytes, make_folder, read_lines
+from .loss import cross_entropy_similarity, negative_cosine, symmetric_loss
+from .recipe import Recipe
+
+SECONDS_BETWEEN_CHECKPOINTS = 4.0
+QUICK_STEPS = 30  # with SIMSIAM_QUICK=1 in the environment every run stops here
+SIMILARITY = {"cosine": negative_cosine, "cross_entropy": cross_entropy_similarity}
+
+Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Row = dict[str, Any]
+
+
+class Diverged(InputError):
+    """The loss is no longer a finite number."""
+
+
+def train_step(model: nn.Module, x1: Tensor, x2: Tensor, *, similarity: Callable = negative_cosine) -> Tensor:
+    """The loss of one pair of views; the caller takes the gradient and the optimiser's step.
+
+    Shapes: `x1`, `x2` (B, 3, H, W) normalised views; a scalar comes back. Source: Algorithm 1.
+    """
+    p1, p2, z1, z2 = model(x1, x2)  # (B, d) each
+    return symmetric_loss(p1, p2, z1, z2, stop_gradient=model.stop_gradient, similarity=similarity)
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device to train on: `auto` is CUDA where there is one. Errors: `InputError`, unknown or absent device."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"The device is '{name}', expected auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("There is no CUDA device here: use '--device auto' or '--device cpu'.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+class History(list):
+    """The rows of a run, one every few steps: `history["loss"]` is a column, and it prints as a table.
+
+    Columns: step, epoch (passes), images_seen, lr, loss (mean since the row before), std and effective_rank (of z of
+    one view of one training batch, train mode), seconds, images_per_second.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        return [row.get(key) for row in self] if isinstance(key, str) else super().__getitem__(key)
+
+    def __repr__(self) -> str:
+        if not self:
+            return "History: no rows yet"
+        shown = list(self) if len(self) <= 12 else [*self[:: max(1, len(self) // 10)], self[-1]]
+        columns = list(self[-1])
+        lines = ["".join(f"{name:>18}" for name in columns)]
+        lines += ["".join(f"{_cell(row.get(name)):>18}" for name in columns) for row in shown]
+        return "\n".join(lines)
+
+
+class Trainer:
+    """A run that takes one step at a time, so that `fit`, a widget or a test can stand between the steps.
+
+    Errors: `InputError` where the batch is larger than the set, or the device is not there.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: ImageSet, recipe: Recipe, *, step: Step = train_step, device: str = "auto"
+    ) -> None:
+        if recipe.batch_size > len(images):
+            raise InputError(
+                f"The batch of {recipe.batch_size} is larger than the training set of {len(images)} images: "
+                "choose a smaller batch or more images."
+            )
+        self.device = resolve_device(device)
+        self.recipe = recipe
+        self.images = images
+        self.model = model.to(self.device)
+        if recipe.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.mean, self.std = images.mean.to(self.device), images.std.to(self.device)
+        if hasattr(model, "pixel_mean"):
+            model.pixel_mean.copy_(self.mean)
+            model.pixel_std.copy_(self.std)
+        self.step = partial(step, similarity=SIMILARITY[recipe.similarity]) if step is train_step else step
+        self.augmentation = PRESETS[recipe.augmentation]
+        self.pixels = images.images.to(self.device)
+        self.optimizer, self.names = _optimizer(self.model, recipe)
+        self.order = torch.Generator().manual_seed(recipe.seed)
+        self.draws = torch.Generator(self.device).manual_seed(recipe.seed + 1)
+        self.steps_per_epoch = len(images) // recipe.batch_size
+        self.total = self.steps_per_epoch * recipe.epochs
+        if os.environ.get("SIMSIAM_QUICK"):
+            self.total = min(self.total, QUICK_STEPS)
+        self.done = 0
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.losses = 0
+        self.permutation: Tensor | None = None
+        self.order_state = self.order.get_state()
+        self.z: Tensor | None = None
+        self.hook = None
+        if isinstance(getattr(model, "projector", None), nn.Module):
+            self.hook = model.projector.register_forward_hook(self._keep_z)
+
+    def close(self) -> None:
+        """Takes the monitor's hook off the model again."""
+        if self.hook is not None:
+            self.hook.remove()
+
+    def advance(self) -> Tensor:
+        """Takes one step and returns its loss, still on the device: reading it would make the host wait."""
+        batch, place = self.recipe.batch_size, self.done % self.steps_per_epoch
+        if self.permutation is None or place == 0:
+            self.order_state = self.order.get_state()
+            self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
+        chosen = self.pixels[self.permutation[place * batch : (place + 1) * batch]]
+        x1, x2 = two_views(chosen, self.augmentation, self.draws, self.mean, self.std)
+        if self.recipe.channels_last:
+            x1, x2 = (x.contiguous(memory_format=torch.channels_last) for x in (x1, x2))
+        self._set_rates()
+        self.model.train()
+        self.z = None
+        loss = self.step(self.model, x1, x2)
+        self.optimizer.zero_grad(set_to_none=True)
+        if loss.requires_grad:  # with stop_gradient="both" it does not: nothing moves
+            loss.backward()
+            self.optimizer.step()
+        self.loss_sum += loss.detach()
+        self.losses += 1
+        self.done += 1
+        return loss.detach()
+
+    @property
+    def row_due(self) -> bool:
+        """Whether the history gets a row after the step just taken."""
+        return self.done % self.recipe.monitor_every == 0 or self.done == self.total
+
+    def row(self) -> Row:
+        """The position and what the monitors say of the step just taken."""
+        mean_loss = float(self.loss_sum) / max(1, self.losses)
+        self.loss_sum.zero_()
+        self.losses = 0
+        z = self.z[: self.recipe.batch_size].float() if self.z is not None else None
+        usable = z is not None and bool(torch.isfinite(z).all())
+        return {
+            "step": self.done,
+            "epoch": round(self.done / self.steps_per_epoch, 4),
+            "images_seen": self.done * self.recipe.batch_size,
+            "lr": self.recipe.step_lr(self.done - 1, self.total),
+            "loss": mean_loss,
+            "std": float(std(z)) if usable else None,
+            "effective_rank": float(effective_rank(z)) if usable else None,
+        }
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next step depends on: tensors, and a description for the checkpoint's head."""
+        momentum = {
+            name: self.optimizer.state[p]["momentum_buffer"]
+            for name, p in self.names.items()
+            if self.optimizer.state.get(p, {}).get("momentum_buffer") is not None
+        }
+        tensors = {
+            **ckpt.prefixed("model", self.model.state_dict()),
+            **ckpt.prefixed("momentum", momentum),
+            "run.order": self.order_state,
+            "run.draws": self.draws.get_state(),
+            "run.global": torch.get_rng_state(),
+            "run.loss_sum": self.loss_sum,
+        }
+        about = {"recipe": self.recipe.to_dict(), "images": self.images.fingerprint(), "size": self.pixels.shape[-1],
+                 "step": self.done, "losses": self.losses, "threads": torch.get_num_threads()}  # fmt: skip
+        return tensors, about
+
+    def restore(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
+        """Goes back to where `state` was taken; memory layouts, which files do not keep, are the model's own.
+
+        Errors: `InputError` where the checkpoint is of another recipe, another model or other images.
+        """
+        ckpt.check_same_recipe(ckpt.recipe_of(about, path), self.recipe, path)
+        if about.get("images") != self.images.fingerprint():
+            raise InputError(f"'{path}' was trained on other images: give the same --data, --limit and --size as before.")
+        ckpt.load_state(self.model, tensors, path)
+        for name, buffer in ckpt.stripped("momentum", tensors).items():
+            p = self.names[name]
+            self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)
+        self.order.set_state(tensors["run.order"])
+        self.draws.set_state(tensors["run.draws"])
+        torch.set_rng_state(tensors["run.global"])
+        self.loss_sum.copy_(tensors["run.loss_sum"])
+        self.done, self.losses = about["step"], about["losses"]
+        if self.done:  # draw the order of the present pass again
+            self.order_state = tensors["run.order"]
+            self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
+
+    def _set_rates(self) -> None:
+        rate = self.recipe.step_lr(self.done, self.total)
+        constant = self.recipe.lr * self.recipe.batch_size / 256
+        for group in self.optimizer.param_groups:
+            group["lr"] = constant if group["constant"] else rate
+
+    def _keep_z(self, module: nn.Module, inputs: Any, z: Tensor) -> None:
+        if self.z is None and module.training:
+            self.z = z.detach()
+
+
+def fit(
+    model: nn.Module,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    step: Step = train_step,
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    callback: Callable[[Row, nn.Module], Row | None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Trains a model and returns its history; with `out` the run can be killed at any moment and resumed.
+
+    `step(model, x1, x2)` returns the loss and may be your own. `callback(row, model)` is called for every row and may
+    return more columns. `out` gets `checkpoint.safetensors`, `history.jsonl` and `recipe.json`; with `resume` a run
+    that is there goes on, and its curve is the one an uninterrupted run would have had.
+    Errors: `InputError` for a batch larger than the set, a folder that holds a run already (or another run), a full
+    disk; `Diverged` where the loss is no longer finite (the last good checkpoint stays).
+    Source: Algorithm 1, App. A.
+    """
+    trainer = Trainer(model, images, recipe, step=step, device=device)
+    folder = RunFolder(out, recipe, resume) if out is not None else None
+    history, seconds = folder.restore(trainer) if folder else (History(), 0.0)
+    start = mark = time.perf_counter() - seconds
+    bar = _bar(trainer, progress)
+    if recipe.stop_gradient == "both":
+        bar.write("stop_gradient='both': no gradient reaches any weight, so nothing will move.")
+    try:
+        if folder and trainer.done == 0:
+            folder.save(trainer, history, 0.0)
+        marked = trainer.done
+        while trainer.done < trainer.total:
+            trainer.advance()
+            bar.update()
+            if trainer.row_due:
+                row = trainer.row()
+                if row["loss"] - row["loss"] != 0:
+                    raise Diverged(_divergence(trainer.done, folder))
+                now = time.perf_counter()
+                row["seconds"] = now - start
+                row["images_per_second"] = (trainer.done - marked) * recipe.batch_size / (now - mark)
+                mark, marked = now, trainer.done
+                row.update(callback(row, trainer.model) or {} if callback else {})
+                history.append(row)
+                if folder:
+                    append_line(folder.path / ckpt.HISTORY, row)
+                bar.set_postfix_str(_short(row))
+            if folder and folder.due:
+                folder.save(trainer, history, time.perf_counter() - start)
+    finally:
+        bar.close()
+        trainer.close()
+    if folder:
+        folder.save(trainer, history, time.perf_counter() - start)
+    model.eval()
+    return history
+
+
+class RunFolder:
+    """The files of one run.
+
+    Errors: `InputError` where the folder cannot be written, or holds a run and `resume` is off.
+    """
+
+    def __init__(self, path: str | Path, recipe: Recipe, resume: bool) -> None:
+        self.path = make_folder(path)
+        self.saved = 0.0
+        if not resume and ckpt.holds_run(path):
+            raise InputError(f"'{path}' holds a run already: go on with --resume, or choose another --out.")
+        if (self.path / ckpt.RECIPE).exists():
+            ckpt.check_same_recipe(ckpt.read_recipe(path), recipe, self.path / ckpt.RECIPE)
+        else:
+            atomic_write(self.path / ckpt.RECIPE, json_bytes(recipe.to_dict(), indent=1) + b"\n")
+
+    @property
+    def due(self) -> bool:
+        """Whether the next checkpoint should be written now."""
+        return time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
+
+    def save(self, trainer: Trainer, history: History, seconds: float) -> None:
+        """Replaces the checkpoint by the present state."""
+        tensors, about = trainer.state()
+        ckpt.save_tensors(self.path / ckpt.CHECKPOINT, tensors, {**about, "rows": len(history), "seconds": seconds})
+        self.saved = time.monotonic()
+
+    def restore(self, trainer: Trainer) -> tuple[History, float]:
+        """Puts the trainer where the last checkpoint was taken; the rows since then are dropped and come again.
+
+        Errors: `InputError` where the checkpoint does not fit, or rows are missing from the history.
+        """
+        path, log = self.path / ckpt.CHECKPOINT, self.path / ckpt.HISTORY
+        if not path.exists():
+            log.unlink(missing_ok=True)
+            return History(), 0.0
+        tensors, about = ckpt.load_tensors(path)
+        trainer.restore(tensors, about, path)
+        rows = read_lines(log) if log.exists() else []
+        if len(rows) < about["rows"]:
+            raise InputError(f"'{log}' has lost rows that the checkpoint counts: train again with another --out.")
+        rows = rows[: about["rows"]]
+        atomic_write(log, b"".join(json_bytes(row) + b"\n" for row in rows))
+        return History(rows), about["seconds"]
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[str, nn.Parameter]]:
+    """SGD with f on the schedule and h, where it has weights, at a constant rate of its own (Table 1c)."""
+    names = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    fixed = {name for name in names if name.startswith("predictor.")} if recipe.predictor_schedule == "constant" else set()
+    groups = [
+        {"params": [p for name, p in names.items() if name not in fixed], "constant": False},
+        {"params": [p for name, p in names.items() if name in fixed], "constant": True},
+    ]
+    optimizer = torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+    )  # fmt: skip
+    return optimizer, names
+
+
+def _bar(trainer: Trainer, progress: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=trainer.total, initial=trainer.done, disable=not progress, unit="step", mininterval=0.5)
+
+
+def _short(row: Row) -> str:
+    parts = [f"loss {row['loss']:.3f}"]
+    parts += [f"{label} {row[name]:.2f}" for label, name in (("std", "std"), ("rank", "effective_rank")) if row[name]]
+    return ", ".join([*parts, f"{row['images_per_second']:.0f} images/s"])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _divergence(step: int, folder: RunFolder | None) -> str:
+    kept = f" The last good checkpoint is in '{folder.path}'." if folder else ""
+    return f"The loss is no longer a finite number at step {step}: try a smaller lr or a longer warm-up.{kept}"

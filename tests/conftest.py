@@ -1,0 +1,32 @@
+"""What all tests share: a cache of their own, and no CUDA test where there is no CUDA."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels and subprocesses inherit the variable, so that no test reads or writes a user's cache."""
+    folder = tempfile.TemporaryDirectory(prefix="simsiam-cache-", ignore_cleanup_errors=True)
+    config.stash[CACHE] = folder
+    os.environ["SIMSIAM_CACHE"] = folder.name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[CACHE].cleanup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

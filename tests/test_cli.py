@@ -1,0 +1,238 @@
+"""The command line does what it says; bad input is one sentence on standard error, exit code 2, nothing left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from simsiam_course import checkpoint as ckpt
+from simsiam_course import cli
+from simsiam_course.data import patterns
+
+KEYS = {"loss", "std", "effective_rank", "knn", "linear", "raw_pixels_knn", "random_backbone_knn", "images_seen",
+        "seconds", "images_per_second", "diagnosis"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Small image sets: whole files, damaged ones, and folders of pictures."""
+    folder = tmp_path_factory.mktemp("sets")
+    patterns(200, seed=1).save(folder / "train.safetensors")
+    patterns(100, seed=2).save(folder / "test.safetensors")
+    images, labels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
+    save_file({"images": images.float(), "labels": labels}, folder / "float.safetensors")
+    save_file({"images": images[:, 0], "labels": labels}, folder / "flat.safetensors")
+    save_file({"images": images, "labels": labels[:3]}, folder / "count.safetensors")
+    save_file({"images": images, "labels": labels - 2}, folder / "negative.safetensors")
+    save_file({"images": images, "labels": labels + 5}, folder / "range.safetensors", {"classes": '["a", "b"]'})
+    save_file({"pictures": images}, folder / "keys.safetensors")
+    data = (folder / "train.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(data[: len(data) // 2])
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / "pets" / label).mkdir(parents=True)
+        for i in range(40):
+            pixels = rng.integers(0, 255, (20 + i, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pets" / label / f"{i}.png")
+    (folder / "empty").mkdir()
+    (folder / "words").mkdir()
+    (folder / "words" / "a.txt").write_text("no picture")
+    return folder
+
+
+def call(capsys, *arguments):
+    """Exit code, standard output and standard error of one command, in this process."""
+    capsys.readouterr()
+    try:
+        old, sys.argv = sys.argv, ["simsiam-course", *map(str, arguments)]
+        cli.main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = old
+    return code, *capsys.readouterr()
+
+
+QUICK = ("--epochs", 2, "--batch-size", 32)
+
+
+@pytest.fixture(scope="module")
+def run_folder(sets):
+    """A small trained run, as the command line leaves it."""
+    from simsiam_course.recipe import Recipe
+    from simsiam_course.train import fit
+
+    recipe = Recipe(epochs=2, batch_size=32)
+    fit(recipe.build(), patterns(200, seed=1), recipe, out=sets / "run", device="cpu", progress=False)
+    return sets / "run"
+
+
+def test_train_ends_with_one_json_line_and_evaluate_finds_the_same_figures(capsys, sets, tmp_path):
+    data, test = f"file:{sets}/train.safetensors", f"file:{sets}/test.safetensors"
+    code, out, _ = call(capsys, "train", "--data", data, "--test", test, *QUICK, "--out", tmp_path / "run", "--json")
+    trained = json.loads(out.splitlines()[-1])
+    assert code == 0 and trained.keys() >= KEYS
+    assert trained["images_seen"] == 2 * 192
+    assert 0 <= trained["knn"] <= 1 and isinstance(trained["diagnosis"], str)
+    code, out, _ = call(capsys, "evaluate", tmp_path / "run", "--data", data, "--test", test, "--json")
+    evaluated = json.loads(out.splitlines()[-1])
+    assert code == 0 and evaluated.keys() >= KEYS
+    for key in KEYS - {"seconds", "images_per_second"}:
+        assert evaluated[key] == (pytest.approx(trained[key], abs=1e-6) if not isinstance(trained[key], str) else trained[key])
+
+
+def test_resume_goes_on_with_the_runs_own_recipe_and_refuses_a_contradiction(capsys, sets, tmp_path):
+    data = ("--data", f"file:{sets}/train.safetensors", "--out", tmp_path)
+    assert call(capsys, "train", *data, *QUICK, "--lr", 0.3)[0] == 0
+    assert call(capsys, "train", *data, "--resume")[0] == 0
+    code, _, err = call(capsys, "train", *data, "--resume", "--lr", 0.5)
+    assert code == 2 and "another recipe (lr 0.3 and 0.5)" in err
+
+
+@pytest.mark.parametrize("data", ["folder:{}/pets", "folder:{}/pets/cat", "digits"])
+def test_pictures_in_folders_with_and_without_classes_train(capsys, sets, tmp_path, data):
+    code, out, _ = call(capsys, "train", "--data", data.format(sets), *QUICK, "--limit", 64, "--size", 16,
+                        "--out", tmp_path / "run", "--json")  # fmt: skip
+    result = json.loads(out.splitlines()[-1])
+    assert code == 0
+    labelled = not data.endswith("cat")
+    assert (result["knn"] is not None) == (result["linear"] is not None) == labelled
+    assert labelled or "fewer than two classes" in result["note"]
+
+
+BAD = {
+    "unknown data": (["train", "--data", "imagenet22k"], "imagenet22k"),
+    "no data": (["train"], "--data"),
+    "missing folder": (["train", "--data", "folder:{}/nowhere"], "nowhere"),
+    "empty folder": (["train", "--data", "folder:{}/empty"], "empty"),
+    "folder of words": (["train", "--data", "folder:{}/words"], "words"),
+    "missing file": (["train", "--data", "file:{}/nowhere.safetensors"], "nowhere"),
+    "cut file": (["train", "--data", "file:{}/cut.safetensors"], "cut"),
+    "float images": (["train", "--data", "file:{}/float.safetensors"], "uint8"),
+    "flat images": (["train", "--data", "file:{}/flat.safetensors"], "(N, 3, H, W)"),
+    "missing keys": (["train", "--data", "file:{}/keys.safetensors"], "images"),
+    "wrong count": (["train", "--data", "file:{}/count.safetensors"], "labels"),
+    "negative labels": (["train", "--data", "file:{}/negative.safetensors"], "labels"),
+    "labels out of range": (["train", "--data", "file:{}/range.safetensors"], "labels"),
+    "no epochs": (["train", "--data", "patterns", "--epochs", "0"], "epochs is 0"),
+    "epochs in words": (["train", "--data", "patterns", "--epochs", "ten"], "ten"),
+    "batch of one": (["train", "--data", "patterns", "--batch-size", "1"], "batch_size is 1"),
+    "batch too large": (["train", "--data", "file:{}/train.safetensors", "--batch-size", "500"], "batch of 500"),
+    "lr of zero": (["train", "--data", "patterns", "--lr", "0"], "lr is 0"),
+    "negative lr": (["train", "--data", "patterns", "--lr", "-1"], "lr is -1"),
+    "lr not a number": (["train", "--data", "patterns", "--lr", "nan"], "lr is nan"),
+    "unknown backbone": (["train", "--data", "patterns", "--backbone", "vgg"], "vgg"),
+    "unknown predictor": (["train", "--data", "patterns", "--predictor", "tree"], "tree"),
+    "unknown switch": (["train", "--data", "patterns", "--stop-gradient", "off"], "off"),
+    "unknown device": (["train", "--data", "patterns", "--device", "tpu"], "tpu"),
+    "no limit": (["train", "--data", "patterns", "--limit", "0"], "limit"),
+    "size of nothing": (["train", "--data", "folder:{}/pets", "--size", "0"], "size"),
+    "resume what": (["train", "--data", "patterns", "--resume"], "--out"),
+    "out in a file": (["train", "--data", "patterns", "--out", "{}/words/a.txt/run"], "a.txt"),
+    "out is a file": (["train", "--data", "patterns", "--out", "{}/words/a.txt"], "a.txt"),
+    "demo in a file": (["demo", "--out", "{}/words/a.txt/demo"], "a.txt"),
+    "demo of no seeds": (["demo", "--seeds", "0"], "--seeds"),
+    "no such run": (["evaluate", "{}/nowhere", "--data", "patterns"], "holds no run"),
+    "no run in it": (["evaluate", "{}/pets", "--data", "patterns"], "holds no run"),
+    "unknown experiment": (["ablate", "everything"], "everything"),
+    "no seeds": (["ablate", "collapse", "--seeds", "0"], "--seeds"),
+    "no results": (["report", "{}/empty"], "holds no results"),
+    "no folder of results": (["report", "{}/nowhere"], "holds no results"),
+    "unknown command": (["dance"], "dance"),
+    "unknown option": (["train", "--data", "patterns", "--speed", "9"], "--speed"),
+}
+if not torch.cuda.is_available():
+    BAD["no cuda"] = (["train", "--data", "patterns", "--device", "cuda"], "no CUDA device")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing_behind(capsys, sets, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    arguments, part = BAD[case]
+    code, out, err = call(capsys, *(a.format(sets) for a in arguments))
+    assert code == 2
+    assert part in err and len(err.splitlines()) == 1 and "Traceback" not in out + err
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_evaluate_of_images_of_one_class_is_refused(capsys, sets, run_folder, tmp_path):
+    one = patterns(50, seed=3)
+    one = one.subset(torch.where(one.labels == 0)[0])
+    one.save(tmp_path / "one.safetensors")
+    code, _, err = call(capsys, "evaluate", run_folder, "--data", f"file:{tmp_path}/one.safetensors")
+    assert code == 2 and "fewer than two classes" in err and len(err.splitlines()) == 1
+
+
+def test_a_run_that_is_there_is_refused_before_any_data_is_loaded(capsys, run_folder):
+    before = {p.name: p.read_bytes() for p in run_folder.iterdir()}
+    code, _, err = call(capsys, "train", "--data", "folder:/nowhere", "--out", run_folder)
+    assert code == 2 and "holds a run already" in err
+    assert {p.name: p.read_bytes() for p in run_folder.iterdir()} == before
+
+
+def test_a_full_disk_ends_with_one_sentence_and_keeps_the_last_good_checkpoint(sets, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        train = [sys.executable, "-m", "simsiam_course", "train", "--data", f"file:{sets}/train.safetensors",
+                 "--batch-size", "32", "--epochs", "400", "--out", str(folder / "run")]  # fmt: skip
+        process = subprocess.Popen(train, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        while process.poll() is None and not (folder / "run" / ckpt.HISTORY).exists():
+            pass
+        free = os.statvfs(folder)
+        (folder / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert "the disk is full" in err and len(err.splitlines()) == 1
+        assert ckpt.load_run(folder / "run")[2]["step"] >= 0
+        assert not list((folder / "run").glob("*.tmp"))
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_place_is_refused_even_for_root(capsys, tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        code, _, err = call(capsys, "train", "--data", "patterns", "--out", folder / "run")
+        assert code == 2 and "Cannot write" in err and len(err.splitlines()) == 1
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_doctor_says_what_is_here(capsys):
+    code, out, _ = call(capsys, "doctor", "--json")
+    found = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads() and found["demo_minutes"] > 0
+    assert found["data"] == []
+
+
+def test_lab_without_a_checkout_is_one_sentence(capsys, monkeypatch):
+    import simsiam_course
+
+    monkeypatch.setattr(simsiam_course, "checkout", lambda: None)
+    code, _, err = call(capsys, "lab")
+    assert code == 2 and "clone the repository" in err
+
+
+def test_the_module_is_the_same_program():
+    done = subprocess.run([sys.executable, "-m", "simsiam_course", "--help"], capture_output=True, text=True, check=True)
+    for command in ("demo", "train", "evaluate", "ablate", "report", "doctor", "lab"):
+        assert f"  {command} " in done.stdout
+
+
+def test_the_console_script_is_installed():
+    assert (Path(sys.executable).parent / "simsiam-course").exists()

@@ -1,0 +1,373 @@
+"""Downloads from a server on this machine that behaves as badly as real ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import struct
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simsiam_course.data import cache_dir, download, load, sources
+from simsiam_course.data.download import Archive, fetch, unpacked
+from simsiam_course.errors import InputError
+
+PAYLOAD = os.urandom(300_000)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+class Server:
+    """Serves `pages[path]`, a behaviour (handler -> None); `seen` lists the paths asked for."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.seen: list[str] = []
+        self.end = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.seen.append(self.path)
+                server.pages.get(self.path, missing)(self)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def url(self, path: str, behaviour: Callable[[BaseHTTPRequestHandler], None]) -> str:
+        self.pages[path] = behaviour
+        return f"http://127.0.0.1:{self.http.server_port}{path}"
+
+    def close(self) -> None:
+        self.end.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def missing(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_error(404)
+
+
+def whole(data: bytes, *, pretended: int | None = None) -> Callable[[BaseHTTPRequestHandler], None]:
+    def behaviour(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(pretended or len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return behaviour
+
+
+def truncated(handler: BaseHTTPRequestHandler) -> None:
+    whole(PAYLOAD[:1000], pretended=len(PAYLOAD))(handler)
+
+
+def stalled(server: Server) -> Callable[[BaseHTTPRequestHandler], None]:
+    def behaviour(handler: BaseHTTPRequestHandler) -> None:
+        truncated(handler)
+        handler.wfile.flush()
+        server.end.wait(20)
+
+    return behaviour
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIMSIAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+def archive(*urls: str, path: str = "sub/file.bin", data: bytes = PAYLOAD) -> Archive:
+    return Archive(path, urls, md5(data), 0.3)
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_download_lies_whole_where_torchvision_looks(server: Server, capfd: pytest.CaptureFixture) -> None:
+    path = fetch(archive(server.url("/good", whole(PAYLOAD))))
+    assert path == cache_dir() / "sub" / "file.bin" and path.read_bytes() == PAYLOAD
+    told = capfd.readouterr()
+    assert "Downloading 0.3 MB from 127.0.0.1" in told.err and "about 1 s" in told.err and told.out == ""
+    assert files(cache_dir()) == [path]
+
+
+def test_a_file_with_the_right_checksum_is_not_downloaded_again(server: Server) -> None:
+    wanted = archive(server.url("/good", whole(PAYLOAD)))
+    assert fetch(wanted) == fetch(wanted) and server.seen == ["/good"]
+
+
+def test_a_damaged_file_is_downloaded_again(server: Server) -> None:
+    wanted = archive(server.url("/good", whole(PAYLOAD)))
+    fetch(wanted).write_bytes(PAYLOAD[:-1])
+    assert fetch(wanted).read_bytes() == PAYLOAD and len(server.seen) == 2
+
+
+@pytest.mark.parametrize("behaviour", ["missing", "truncated", "wrong", "stalled", "refused"])
+def test_the_next_mirror_is_taken_and_nothing_of_the_bad_one_stays(
+    server: Server, behaviour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "STALLED_AFTER", 0.3)
+    bad = {
+        "missing": missing, "truncated": truncated, "wrong": whole(PAYLOAD[::-1]), "stalled": stalled(server),
+        "refused": missing,
+    }[behaviour]  # fmt: skip
+    first = "http://127.0.0.1:9/bad" if behaviour == "refused" else server.url("/bad", bad)
+    path = fetch(archive(first, server.url("/good", whole(PAYLOAD))))
+    assert path.read_bytes() == PAYLOAD and files(cache_dir()) == [path]
+    assert server.seen == (["/good"] if behaviour == "refused" else ["/bad", "/good"])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("missing", "HTTP 404"),
+        ("truncated", "cut short"),
+        ("wrong", "wrong checksum"),
+        ("stalled", "no answer for 0.3 s"),
+    ],
+)
+def test_when_no_mirror_delivers_one_sentence_says_why_and_nothing_is_left(
+    server: Server, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "STALLED_AFTER", 0.3)
+    bad = {"missing": missing, "truncated": truncated, "wrong": whole(b"x"), "stalled": stalled(server)}[
+        behaviour
+    ]
+    with pytest.raises(
+        InputError, match=f"could not be downloaded.*{reason}.*check the connection"
+    ) as caught:
+        fetch(archive(server.url("/bad", bad)))
+    assert "\n" not in str(caught.value) and files(cache_dir()) == []
+
+
+def test_without_a_network_one_sentence_says_what_to_do() -> None:
+    with pytest.raises(InputError, match="no connection.*patterns or digits"):
+        fetch(archive("http://127.0.0.1:9/file", "http://name.invalid/file"))
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SIMSIAM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="Cannot write"):
+        fetch(archive(server.url("/good", whole(PAYLOAD))))
+
+
+def test_a_failed_download_keeps_the_file_that_was_there(server: Server) -> None:
+    old = cache_dir() / "sub" / "file.bin"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"older version")
+    with pytest.raises(InputError):
+        fetch(archive(server.url("/bad", truncated)))
+    assert old.read_bytes() == b"older version"
+
+
+def test_two_downloads_of_one_file_do_not_disturb_each_other(server: Server) -> None:
+    both = threading.Barrier(2, timeout=20)
+    half = len(PAYLOAD) // 2
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        whole(PAYLOAD[:half], pretended=len(PAYLOAD))(handler)
+        handler.wfile.flush()
+        both.wait()  # both have half of the file now
+        assert not (cache_dir() / "sub" / "file.bin").exists() or len(server.seen) == 2
+        handler.wfile.write(PAYLOAD[half:])
+
+    wanted = archive(server.url("/slow", slow))
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(fetch, [wanted, wanted]))
+    assert paths[0].read_bytes() == PAYLOAD and files(cache_dir()) == [paths[0]] and len(server.seen) == 2
+
+
+def test_a_gzip_file_is_kept_packed_when_the_server_calls_it_an_encoding(server: Server) -> None:
+    packed = gzip.compress(PAYLOAD)
+
+    def helpful(handler: BaseHTTPRequestHandler) -> None:
+        unpacks = "gzip" in handler.headers.get("Accept-Encoding", "")
+        handler.send_response(200)
+        if unpacks:
+            handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
+
+    assert fetch(archive(server.url("/gz", helpful), path="a.gz", data=packed)).read_bytes() == packed
+
+
+def test_archives_are_unpacked_for_the_time_of_a_block(server: Server) -> None:
+    plain, wanted = b"plain", gzip.compress(b"plain")
+    with unpacked(archive(server.url("/gz", whole(wanted)), path="Set/raw/a.gz", data=wanted)) as root:
+        assert (root / "Set" / "raw" / "a").read_bytes() == plain
+    assert not root.exists() and files(cache_dir()) == [cache_dir() / "Set" / "raw" / "a.gz"]
+
+
+# --- torchvision's sets, in small
+
+
+def tar_gz(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            bundle.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_cifar10_comes_from_its_archive_and_the_second_time_from_the_converted_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR10
+
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+    batches = {
+        name: pickle.dumps({"data": pixels[i : i + 1].reshape(1, -1), "labels": [i % 2]})
+        for i, name in enumerate(
+            ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
+        )
+    }
+    meta = pickle.dumps({"label_names": ["cat", "dog"]})
+    packed = tar_gz(
+        {f"cifar-10-batches-py/{name}": data for name, data in {**batches, "batches.meta": meta}.items()}
+    )
+    sums = [[name, md5(data)] for name, data in batches.items()]
+    monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
+    monkeypatch.setattr(CIFAR10, "test_list", sums[5:])
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": md5(meta)})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(packed))
+    monkeypatch.setattr(CIFAR10, "url", server.url("/original", whole(packed)))
+    monkeypatch.setitem(sources.MIRRORS, "cifar10", (server.url("/mirror", missing),))
+    for _ in range(2):
+        train, test = load("cifar10"), load("cifar10", split="test")
+        assert np.array_equal(train.images.numpy(), pixels[:5]) and np.array_equal(
+            test.images.numpy(), pixels[5:]
+        )
+        assert train.labels.tolist() == [0, 1, 0, 1, 0] and train.classes == ("cat", "dog")
+    assert server.seen == ["/mirror", "/original"]
+    assert len(load("cifar10", split="all")) == 6 and load("cifar10", size=16).images.shape[-1] == 16
+
+
+def test_fashion_mnist_loads_from_raw_files_as_they_lie_in_a_cache_that_is_read_only(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import FashionMNIST
+
+    raw = cache / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    resources = []
+    for prefix, n in (("train", 20), ("t10k", 10)):
+        images = struct.pack(">IIII", 0x803, n, 28, 28) + bytes([200]) * (n * 28 * 28)
+        labels = struct.pack(">II", 0x801, n) + bytes(i % 10 for i in range(n))
+        for name, data in (
+            (f"{prefix}-images-idx3-ubyte.gz", images),
+            (f"{prefix}-labels-idx1-ubyte.gz", labels),
+        ):
+            (raw / name).write_bytes(gzip.compress(data))
+            resources.append((name, md5((raw / name).read_bytes())))
+    monkeypatch.setattr(FashionMNIST, "resources", resources)
+    (cache / "converted").touch()  # a file where the folder of converted sets would be: nothing can be kept
+    with pytest.warns(UserWarning, match="not kept"):
+        train = load("fashion_mnist")
+    assert train.images.shape == (20, 3, 32, 32) and (train.images == 200).all()
+    assert train.classes[9] == "Ankle boot" and len(files(cache)) == 5
+
+
+def test_stl10_trains_on_unlabelled_and_labelled_images(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import STL10
+
+    folder = cache / "stl10_binary"
+    folder.mkdir(parents=True)
+    contents = {
+        "train_X.bin": bytes([10]) * (2 * 3 * 96 * 96), "train_y.bin": bytes([1, 10]),
+        "unlabeled_X.bin": bytes([20]) * (3 * 3 * 96 * 96),
+        "test_X.bin": bytes([30]) * (3 * 96 * 96), "test_y.bin": bytes([2]),
+    }  # fmt: skip
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
+    sums = [[name, md5(data)] for name, data in contents.items()]
+    monkeypatch.setattr(STL10, "train_list", sums[:3])
+    monkeypatch.setattr(STL10, "test_list", sums[3:])
+    train, test = load("stl10"), load("stl10", split="test")
+    assert train.labels.tolist() == [0, 9, -1, -1, -1] and test.labels.tolist() == [1]
+    assert train.images[:, 0, 0, 0].tolist() == [10, 10, 20, 20, 20] and train.images.shape == (5, 3, 32, 32)
+
+
+def test_eurosat_comes_from_its_archive_or_from_its_folders(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (0, 90, 0)).save(picture, "jpeg")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as bundle:
+        for i in range(10):
+            bundle.writestr(f"2750/{'Forest' if i % 2 else 'River'}/{i}.jpg", picture.getvalue())
+    monkeypatch.setattr(sources, "EUROSAT_MD5", md5(packed.getvalue()))
+    monkeypatch.setitem(sources.MIRRORS, "eurosat", (server.url("/EuroSAT.zip", whole(packed.getvalue())),))
+    for _ in range(2):
+        images = load("eurosat", split="all")
+        assert images.classes == ("Forest", "River") and len(images) == 10 and images.name == "eurosat"
+    assert server.seen == ["/EuroSAT.zip"]
+    with zipfile.ZipFile(cache / "eurosat" / "EuroSAT.zip") as bundle:
+        bundle.extractall(cache / "eurosat")
+    (cache / "eurosat" / "2750" / "River" / "0.jpg").unlink()
+    assert len(load("eurosat", split="all")) == 9
+
+
+def test_every_mirror_list_ends_with_torchvisions_own_address_and_checksum() -> None:
+    from torchvision.datasets import CIFAR10
+
+    (cifar10,) = sources._archives("cifar10")
+    assert cifar10.md5 == "c58f30108f718f92721af3b95e74349a" and cifar10.urls[-1] == CIFAR10.url
+    assert "toronto" not in "".join(cifar10.urls[:-1]) and len(cifar10.urls) >= 3
+    for name in ("cifar100", "stl10", "fashion_mnist"):
+        for entry in sources._archives(name):
+            assert len(entry.md5) == 32 and len(entry.urls) >= 2 and entry.megabytes > 0
+
+
+def test_eurosat_has_torchvisions_address_and_checksum() -> None:
+    import inspect
+
+    from torchvision.datasets import EuroSAT
+
+    code = inspect.getsource(EuroSAT.download)
+    assert sources.MIRRORS["eurosat"][0] in code and sources.EUROSAT_MD5 in code
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "host", "told"),
+    [
+        (2640, "a.org", "2,640.0 MB from a.org to 'x': about 15 min"),
+        (170.5, "www.cs.toronto.edu", "about 47 min"),
+    ],
+)
+def test_size_and_time_are_told_for_the_host_asked(megabytes: float, host: str, told: str) -> None:
+    assert told in download._announcement(Archive("x", (), "", megabytes), host, Path("x"))

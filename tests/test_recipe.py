@@ -1,0 +1,74 @@
+"""A recipe holds every knob, refuses what it does not know, and its schedule is the one it names."""
+
+import pytest
+
+from simsiam_course.errors import InputError
+from simsiam_course.recipe import PRESETS, Recipe, learning_rate
+
+
+def test_a_recipe_survives_the_way_through_a_dict():
+    recipe = Recipe(lr=0.1, predictor="none", seed=3)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert recipe.replace(seed=4).seed == 4
+
+
+def test_an_unknown_knob_is_named_with_the_one_that_was_meant():
+    with pytest.raises(InputError, match="no knob 'batchsize'.*'batch_size'"):
+        Recipe.from_dict({"batchsize": 64})
+    with pytest.raises(InputError, match="no knob 'q'.*the knobs are backbone"):
+        Recipe().replace(q=1)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [("backbone", "vgg"), ("predictor", "cnn"), ("stop_gradient", "yes"), ("output_bn", True), ("augmentation", "x"),
+     ("schedule", "steps"), ("init", "zeros"), ("similarity", "l2"), ("epochs", 0), ("epochs", 2.5), ("epochs", True),
+     ("batch_size", 1), ("lr", 0), ("lr", -1), ("lr", float("nan")), ("lr", float("inf")), ("lr", "fast"),
+     ("momentum", 1.0), ("weight_decay", -1e-4), ("decay_fraction", 1.5), ("seed", -1), ("projection_dim", 0),
+     ("projector_layers", 4), ("monitor_every", 0), ("joint", "no")],
+)  # fmt: skip
+def test_a_value_out_of_range_is_told_with_its_knob_and_what_was_expected(knob, value):
+    with pytest.raises(InputError, match=f"^{knob} is .*expected"):
+        Recipe(**{knob: value})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_recipe(name):
+    Recipe.from_dict(PRESETS[name])
+
+
+def test_the_rate_scales_with_the_batch():
+    assert learning_rate(0, 10, lr=0.05, batch_size=512) == pytest.approx(0.1)
+    assert learning_rate(0, 10, lr=0.05, batch_size=64) == pytest.approx(0.0125)
+
+
+def test_cosine_starts_at_the_peak_is_half_way_down_in_the_middle_and_ends_near_zero():
+    rates = [learning_rate(step, 100, lr=1, batch_size=256) for step in range(100)]
+    assert rates[0] == 1
+    assert rates[50] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 1e-3
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_stable_decay_warms_up_stays_and_falls_over_its_last_part():
+    rates = [
+        learning_rate(s, 120, lr=1, batch_size=256, schedule="stable_decay", warmup_steps=20, decay_fraction=0.25)
+        for s in range(120)
+    ]
+    assert rates[:20] == pytest.approx([(s + 1) / 20 for s in range(20)])
+    assert set(rates[20:95]) == {1}
+    assert rates[95:] == pytest.approx([1 - k / 25 for k in range(25)])
+
+
+def test_building_a_model_follows_the_seed_and_leaves_the_global_generator_alone():
+    import torch
+
+    state = torch.get_rng_state()
+    first, second, other = (Recipe(seed=s).build().state_dict() for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+
+
+def test_differences_name_the_knobs():
+    assert Recipe(lr=0.1).differences(Recipe(lr=0.2)) == "lr 0.1 and 0.2"
