@@ -135,7 +135,7 @@ def run_variant(
         "stop_gradient": recipe.stop_gradient,
         "predictor": recipe.predictor,
         "images_seen": seen,
-        **{name: figures.get(name) for name in ("loss", "std", "effective_rank", "knn", "linear")},
+        **{name: figures.get(name) for name in ("loss", "std", "effective_rank", "dim", "knn", "linear")},
         "train_loss": last.get("loss"),
         "seconds": seconds,
         "images_per_second": seen / seconds if seconds else None,
@@ -150,7 +150,7 @@ def run_variant(
 def run(
     experiment: Experiment, *, seeds: int, out: str | Path, device: str = "auto", progress: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """Runs every variant for seeds 0 to `seeds` - 1 and yields the ledger's rows; those already there are not run again.
+    """Runs every variant for seeds 0 to `seeds` - 1 and yields the ledger's rows; those there are not run again.
 
     Errors: `InputError` where `out` cannot be written or its ledger is damaged.
     """
@@ -208,7 +208,11 @@ def table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         groups.setdefault(row["variant"], []).append(row)
     return [
-        {"variant": variant, "n": len(group), **{name: mean_sd(row[name] for row in group) for name in MEASURED}}
+        {
+            "variant": variant,
+            "n": len(group),
+            **{name: mean_sd(row[name] for row in group) for name in MEASURED},
+        }
         for variant, group in groups.items()
     ]
 
@@ -222,10 +226,23 @@ def mean_sd(values: Iterable[float | None]) -> tuple[float | None, float | None]
 
 def format_table(lines: list[dict[str, Any]]) -> str:
     """The table of `table()` as plain text, one variant a line."""
-    columns = {"knn": "kNN", "linear": "linear", "effective_rank": "rank of z", "std": "std of z", "loss": "loss"}
+    columns = {
+        "knn": "kNN",
+        "linear": "linear",
+        "effective_rank": "rank of z",
+        "std": "std of z",
+        "loss": "loss",
+    }
     head = f"{'variant':<26}{'n':>3}" + "".join(f"{label:>16}" for label in columns.values())
     return "\n".join(
-        [head, *(f"{line['variant']:<26}{line['n']:>3}" + "".join(f"{_plus_minus(line[c]):>16}" for c in columns) for line in lines)]
+        [
+            head,
+            *(
+                f"{line['variant']:<26}{line['n']:>3}"
+                + "".join(f"{_plus_minus(line[c]):>16}" for c in columns)
+                for line in lines
+            ),
+        ]
     )
 
 

@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from simsiam_course.errors import InputError
+from .errors import InputError
 
 CROP_TRIES = 10
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (BT.601)

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -43,7 +42,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             about = json.loads(metadata.get("about", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"'{path}' is damaged or not a safetensors file ({error}): train again.") from error
     if metadata.get("format") != FORMAT or not isinstance(about, dict):
@@ -103,7 +102,9 @@ def read_recipe(run: str | Path) -> Recipe:
     """The recipe of a run folder. Errors: `InputError` where the folder holds no run, or the file is damaged."""
     path = Path(run) / RECIPE
     if not path.is_file():
-        raise InputError(f"'{run}' holds no run: name a folder that 'simsiam-course train --out' has written.")
+        raise InputError(
+            f"'{run}' holds no run: name a folder that 'simsiam-course train --out' has written."
+        )
     try:
         knobs = json.loads(path.read_bytes())
     except ValueError:

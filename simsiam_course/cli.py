@@ -23,8 +23,12 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Data = Annotated[str, typer.Option(help="patterns, digits, cifar10, ..., folder:PATH or file:PATH.safetensors.")]
-Test = Annotated[str | None, typer.Option(help="Test images; by default the set's own, or a stratified fifth.")]
+Data = Annotated[
+    str, typer.Option(help="patterns, digits, cifar10, ..., folder:PATH or file:PATH.safetensors.")
+]
+Test = Annotated[
+    str | None, typer.Option(help="Test images; by default the set's own, or a stratified fifth.")
+]
 
 
 @app.command()
@@ -45,7 +49,9 @@ def demo(
     result = run_demo(out, seeds=seeds, device=device, progress=_progress())
     base = result["baselines"]
     print(ablate.format_table(ablate.table(result["runs"])))
-    print(f"kNN of raw pixels {base['raw_pixels_knn']:.3f}, of a random backbone {base['random_backbone_knn']:.3f}")
+    print(
+        f"kNN of raw pixels {base['raw_pixels_knn']:.3f}, of a random backbone {base['random_backbone_knn']:.3f}"
+    )
     print(f"{result['seconds']:.0f} s in all. Open {out / 'report.html'} in a browser.")
     _print_json(result, json)
 
@@ -59,11 +65,17 @@ def train(
     backbone: Annotated[str | None, typer.Option(help="tiny, resnet18 or resnet50.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate per 256 images; scaled to the batch.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate per 256 images; scaled to the batch.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
     stop_gradient: Annotated[str | None, typer.Option(help="target, none, wrong_side or both.")] = None,
-    predictor: Annotated[str | None, typer.Option(help="mlp, none, frozen, bias, linear or directpred.")] = None,
-    augmentation: Annotated[str | None, typer.Option(help="patterns, digits, cifar, imagenet or simclr.")] = None,
+    predictor: Annotated[
+        str | None, typer.Option(help="mlp, none, frozen, bias, linear or directpred.")
+    ] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="patterns, digits, cifar, imagenet or simclr.")
+    ] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -134,9 +146,13 @@ def evaluate(
 
 @app.command()
 def ablate(
-    name: Annotated[str, typer.Argument(help="An experiment: collapse, stop_gradient, predictor or output_bn.")],
+    name: Annotated[
+        str, typer.Argument(help="An experiment: collapse, stop_gradient, predictor or output_bn.")
+    ],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Folder of the ledger (default: runs/ablate-<name>).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the ledger (default: runs/ablate-<name>).")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Runs one experiment over seeds; a ledger keeps every run, and what is there is not run again."""
@@ -158,17 +174,18 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder that demo or ab
     from . import ablate as experiments
     from . import plot
     from .files import atomic_write
-    from .report import experiment_report
+    from .report import ablation_alt, experiment_report
 
     rows = experiments.read_ledger(folder)
     experiment = experiments.find(rows[0]["experiment"])
     rows = [row for row in rows if row["experiment"] == experiment.name]
+    table = experiments.table(rows)
     curves = plot.ablation(rows)
-    figures = [(curves, f"Curves and kNN accuracy of the variants of {experiment.name}", "Mean over seeds.")]
-    page = experiment_report(experiment, rows, experiments.table(rows), None, figures)
+    figures = [(curves, ablation_alt(table), "All variants of one experiment, seed by seed.")]
+    page = experiment_report(experiment, rows, table, None, figures)
     atomic_write(folder / "ablation.png", plot.png(curves))
     atomic_write(folder / "report.html", page.encode())
-    print(experiments.format_table(experiments.table(rows)))
+    print(experiments.format_table(table))
     print(f"Open {folder / 'report.html'} in a browser.")
 
 
@@ -189,7 +206,9 @@ def lab() -> None:
 
     root = checkout()
     if root is None:
-        raise InputError("There are no notebooks beside this installation: clone the repository and run it there.")
+        raise InputError(
+            "There are no notebooks beside this installation: clone the repository and run it there."
+        )
     import subprocess
 
     command = [sys.executable, "-m", "jupyterlab", str(root / "notebooks"), "--ip=127.0.0.1"]

@@ -181,11 +181,14 @@ RULES = (
          (("rise", ">", .3),),
          "Lower the learning rate or lengthen the warm-up."),
     Rule("complete collapse", "all images get nearly the same output",
-         (("std", "<", CONSTANT),),
+         (("std", "<", .2),),
          "Check that the target is detached and that a predictor is trained; a low loss proves nothing."),
     Rule("dimensional collapse", "the outputs differ, but lie along one line",
-         (("std", ">=", CONSTANT), ("effective_rank", "<", 2.)),
+         (("std", ">=", .2), ("effective_rank", "<", 2.)),
          "Check that the target is detached and that a predictor is trained; std alone is blind to this."),
+    Rule("healthy", "the views agree and the outputs spread in many directions",
+         (("loss", "<=", -.6), ("std", ">=", .5), ("effective_rank", ">=", 4.)),
+         "Go on; kNN accuracy says how useful the features are."),
     Rule("too short", "the loss is still falling fast",
          (("fall", ">", .1),),
          "Train for more passes; on a short budget keep the rate constant and decay it only at the end."),
@@ -193,11 +196,9 @@ RULES = (
          (("loss", ">", -.4), ("loss", "<=", 1.), ("fall", "<=", .1)),
          "Check that the predictor is trained (a frozen one keeps the loss high), then raise the learning "
          "rate or weaken the augmentations."),
-    Rule("healthy", "the views agree and the outputs spread in many directions",
-         (("loss", "<=", -.4), ("std", ">=", .5), ("effective_rank", ">=", 4.)),
-         "Go on; kNN accuracy says how useful the features are."),
 )
 # fmt: on
+HEALTHY = next(rule for rule in RULES if rule.name == "healthy")
 UNKNOWN = "Give what is missing, the history too, or compare with a healthy run on the same images."
 
 
@@ -216,7 +217,7 @@ def diagnose(measurements: Mapping[str, object]) -> Diagnosis:
         if all(holds for holds, _ in checks):
             evidence = ", ".join(said for _, said in checks)
             return Diagnosis(rule.name, f"{rule.meaning} ({evidence})", rule.advice)
-    doubts = ", ".join(said for holds, said in _checks(RULES[-1], facts, dim) if not holds)
+    doubts = ", ".join(said for holds, said in _checks(HEALTHY, facts, dim) if not holds)
     return Diagnosis("unknown", f"no failure is seen and health is not proved ({doubts})", UNKNOWN)
 
 

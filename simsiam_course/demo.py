@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from . import ablate, plot, report
 from .ablate import COLLAPSE
 from .checkpoint import save_weights
@@ -30,12 +32,19 @@ def demo(out: str | Path, *, seeds: int = 1, device: str = "auto", progress: boo
     models = {}
     for seed in range(seeds):
         for variant in COLLAPSE.variants:
-            row, model = ablate.run_variant(COLLAPSE, variant, seed, train, test, device=device, progress=progress)
+            row, model = ablate.run_variant(
+                COLLAPSE, variant, seed, train, test, device=device, progress=progress
+            )
             rows.append(row)
             atomic_write(folder / ablate.LEDGER, b"".join(json_bytes(row) + b"\n" for row in rows))
             if seed == 0:
                 models[variant] = model
-    save_weights(folder / "healthy.safetensors", models["simsiam"], COLLAPSE.recipe("simsiam", 0), size=train.size)
+    save_weights(
+        folder / "healthy.safetensors",
+        models["simsiam"],
+        COLLAPSE.recipe("simsiam", 0),
+        size=train.images.shape[-1],
+    )
     base = baselines(train, test, Recipe().build)
     untrained = random_backbone(Recipe().build, train)
     shown = {"random": untrained, "collapsed": models["no_stop_gradient"], "healthy": models["simsiam"]}
@@ -44,16 +53,24 @@ def demo(out: str | Path, *, seeds: int = 1, device: str = "auto", progress: boo
         "collapsed": _first(rows, "no_stop_gradient")["knn"],
         "healthy": _first(rows, "simsiam")["knn"],
     }
-    sample = test.subset(range(min(len(test), 1000)))
+    sample = test.subset(torch.arange(min(len(test), 1000)))
     triptych = plot.triptych(
-        {name: embed(model, sample) for name, model in shown.items()}, sample.labels, sample.classes, knn=accuracies
+        {name: embed(model, sample) for name, model in shown.items()},
+        sample.labels,
+        sample.classes,
+        knn=accuracies,
     )
     curves = plot.ablation(rows, baselines=base)
+    table = ablate.table(rows)
     figures = [
-        (curves, "Loss, std, effective rank and kNN accuracy of the four variants", "The same budget of images for all."),
-        (triptych, "2-D maps of the features of a random, a collapsed and a healthy backbone", "One seed, same images."),
+        (curves, report.ablation_alt(table), "All variants saw the same number of images."),
+        (
+            triptych,
+            "2-D maps of a random, a collapsed and a healthy backbone's features",
+            "Seed 0, the same images.",
+        ),
     ]
-    page = report.experiment_report(COLLAPSE, rows, ablate.table(rows), base, figures)
+    page = report.experiment_report(COLLAPSE, rows, table, base, figures)
     atomic_write(folder / "ablation.png", plot.png(curves))
     atomic_write(folder / "umap.png", plot.png(triptych))
     atomic_write(folder / "report.html", page.encode())

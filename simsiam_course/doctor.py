@@ -38,7 +38,9 @@ def examine() -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "disk_free_gb": round(shutil.disk_usage(_existing(cache)).free / 1e9, 1),
         "cache": str(cache),
-        "data": sorted(p.name for p in cache.iterdir() if not p.name.startswith(".")) if cache.is_dir() else [],
+        "data": sorted(p.name for p in cache.iterdir() if not p.name.startswith("."))
+        if cache.is_dir()
+        else [],
         "notebooks": checkout() is not None,
         "browser": next((name for name in BROWSERS if shutil.which(name)), None),
         "kernel": _kernel(),

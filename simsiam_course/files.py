@@ -108,7 +108,9 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
                 rows.append(json.loads(line))
         except ValueError:
             if number < len(lines):
-                raise InputError(f"Line {number} of '{path}' is not JSON: delete that line or the file.") from None
+                raise InputError(
+                    f"Line {number} of '{path}' is not JSON: delete that line or the file."
+                ) from None
     return rows
 
 

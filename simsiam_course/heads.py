@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import InputError
+from .errors import check_choice, check_whole
 
 PREDICTORS = ("mlp", "none", "frozen", "bias", "linear", "directpred")
 OUTPUT_BN = ("affine_free", "affine", "none")
@@ -113,16 +113,3 @@ class DirectPred(nn.Module):
         values, U = torch.linalg.eigh(self.correlation.nan_to_num(0, 0, 0))  # (D,) ascending, (D, D)
         scale = (values.clamp(min=0) / values[-1].clamp(min=1e-12)).sqrt() + self.eps  # (D,)
         self.weight.copy_(U * scale @ U.T)
-
-
-def check_whole(**numbers: int) -> None:
-    """Errors: `InputError` for the first that is not a whole number of at least 1, by its name."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}, expected a whole number of at least 1.")
-
-
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Errors: `InputError` for a value that is none of the choices."""
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(str, choices))}.")

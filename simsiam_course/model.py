@@ -43,8 +43,8 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import BACKBONES, create_backbone, tiny
-from .errors import InputError
-from .heads import OUTPUT_BN, PREDICTORS, DirectPred, check_choice, predictor, projector
+from .errors import InputError, check_choice
+from .heads import OUTPUT_BN, PREDICTORS, DirectPred, predictor, projector
 from .heads import predictor as build_predictor  # `SimSiam.create` has an argument called predictor
 from .loss import STOP_GRADIENT
 

@@ -23,13 +23,14 @@ from .data import ImageSet
 from .errors import InputError
 from .files import append_line, atomic_write, json_bytes, make_folder, read_lines
 from .loss import cross_entropy_similarity, negative_cosine, symmetric_loss
+from .model import SimSiam
 from .recipe import Recipe
 
 SECONDS_BETWEEN_CHECKPOINTS = 4.0
 QUICK_STEPS = 30  # with SIMSIAM_QUICK=1 in the environment every run stops here
 SIMILARITY = {"cosine": negative_cosine, "cross_entropy": cross_entropy_similarity}
 
-Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Step = Callable[..., Tensor]  # (model, x1, x2) -> loss
 Row = dict[str, Any]
 
 
@@ -37,7 +38,7 @@ class Diverged(InputError):
     """The loss is no longer a finite number."""
 
 
-def train_step(model: nn.Module, x1: Tensor, x2: Tensor, *, similarity: Callable = negative_cosine) -> Tensor:
+def train_step(model: SimSiam, x1: Tensor, x2: Tensor, *, similarity: Callable = negative_cosine) -> Tensor:
     """The loss of one pair of views; the caller takes the gradient and the optimiser's step.
 
     Shapes: `x1`, `x2` (B, 3, H, W) normalised views; a scalar comes back. Source: Algorithm 1.
@@ -82,7 +83,13 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, images: ImageSet, recipe: Recipe, *, step: Step = train_step, device: str = "auto"
+        self,
+        model: nn.Module,
+        images: ImageSet,
+        recipe: Recipe,
+        *,
+        step: Step = train_step,
+        device: str = "auto",
     ) -> None:
         if recipe.batch_size > len(images):
             raise InputError(
@@ -96,9 +103,9 @@ class Trainer:
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.mean, self.std = images.mean.to(self.device), images.std.to(self.device)
-        if hasattr(model, "pixel_mean"):
-            model.pixel_mean.copy_(self.mean)
-            model.pixel_std.copy_(self.std)
+        for name, buffer in model.named_buffers():  # a model of your own need not have them
+            if name in ("pixel_mean", "pixel_std"):
+                buffer.copy_(self.mean if name == "pixel_mean" else self.std)
         self.step = partial(step, similarity=SIMILARITY[recipe.similarity]) if step is train_step else step
         self.augmentation = PRESETS[recipe.augmentation]
         self.pixels = images.images.to(self.device)
@@ -116,8 +123,9 @@ class Trainer:
         self.order_state = self.order.get_state()
         self.z: Tensor | None = None
         self.hook = None
-        if isinstance(getattr(model, "projector", None), nn.Module):
-            self.hook = model.projector.register_forward_hook(self._keep_z)
+        projector = getattr(model, "projector", None)
+        if isinstance(projector, nn.Module):
+            self.hook = projector.register_forward_hook(self._keep_z)
 
     def close(self) -> None:
         """Takes the monitor's hook off the model again."""
@@ -158,15 +166,16 @@ class Trainer:
         self.loss_sum.zero_()
         self.losses = 0
         z = self.z[: self.recipe.batch_size].float() if self.z is not None else None
-        usable = z is not None and bool(torch.isfinite(z).all())
+        if z is not None and not z.isfinite().all():
+            z = None
         return {
             "step": self.done,
             "epoch": round(self.done / self.steps_per_epoch, 4),
             "images_seen": self.done * self.recipe.batch_size,
             "lr": self.recipe.step_lr(self.done - 1, self.total),
             "loss": mean_loss,
-            "std": float(std(z)) if usable else None,
-            "effective_rank": float(effective_rank(z)) if usable else None,
+            "std": None if z is None else std(z),
+            "effective_rank": None if z is None else effective_rank(z),
         }
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -195,7 +204,9 @@ class Trainer:
         """
         ckpt.check_same_recipe(ckpt.recipe_of(about, path), self.recipe, path)
         if about.get("images") != self.images.fingerprint():
-            raise InputError(f"'{path}' was trained on other images: give the same --data, --limit and --size as before.")
+            raise InputError(
+                f"'{path}' was trained on other images: give the same --data, --limit and --size as before."
+            )
         ckpt.load_state(self.model, tensors, path)
         for name, buffer in ckpt.stripped("momentum", tensors).items():
             p = self.names[name]
@@ -303,7 +314,9 @@ class RunFolder:
     def save(self, trainer: Trainer, history: History, seconds: float) -> None:
         """Replaces the checkpoint by the present state."""
         tensors, about = trainer.state()
-        ckpt.save_tensors(self.path / ckpt.CHECKPOINT, tensors, {**about, "rows": len(history), "seconds": seconds})
+        ckpt.save_tensors(
+            self.path / ckpt.CHECKPOINT, tensors, {**about, "rows": len(history), "seconds": seconds}
+        )
         self.saved = time.monotonic()
 
     def restore(self, trainer: Trainer) -> tuple[History, float]:
@@ -319,7 +332,9 @@ class RunFolder:
         trainer.restore(tensors, about, path)
         rows = read_lines(log) if log.exists() else []
         if len(rows) < about["rows"]:
-            raise InputError(f"'{log}' has lost rows that the checkpoint counts: train again with another --out.")
+            raise InputError(
+                f"'{log}' has lost rows that the checkpoint counts: train again with another --out."
+            )
         rows = rows[: about["rows"]]
         atomic_write(log, b"".join(json_bytes(row) + b"\n" for row in rows))
         return History(rows), about["seconds"]
@@ -328,7 +343,11 @@ class RunFolder:
 def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[str, nn.Parameter]]:
     """SGD with f on the schedule and h, where it has weights, at a constant rate of its own (Table 1c)."""
     names = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    fixed = {name for name in names if name.startswith("predictor.")} if recipe.predictor_schedule == "constant" else set()
+    fixed = (
+        {name for name in names if name.startswith("predictor.")}
+        if recipe.predictor_schedule == "constant"
+        else set()
+    )
     groups = [
         {"params": [p for name, p in names.items() if name not in fixed], "constant": False},
         {"params": [p for name, p in names.items() if name in fixed], "constant": True},
@@ -348,7 +367,11 @@ def _bar(trainer: Trainer, progress: bool) -> Any:
 
 def _short(row: Row) -> str:
     parts = [f"loss {row['loss']:.3f}"]
-    parts += [f"{label} {row[name]:.2f}" for label, name in (("std", "std"), ("rank", "effective_rank")) if row[name]]
+    parts += [
+        f"{label} {row[name]:.2f}"
+        for label, name in (("std", "std"), ("rank", "effective_rank"))
+        if row[name]
+    ]
     return ", ".join([*parts, f"{row['images_per_second']:.0f} images/s"])
 
 
@@ -358,4 +381,6 @@ def _cell(value: Any) -> str:
 
 def _divergence(step: int, folder: RunFolder | None) -> str:
     kept = f" The last good checkpoint is in '{folder.path}'." if folder else ""
-    return f"The loss is no longer a finite number at step {step}: try a smaller lr or a longer warm-up.{kept}"
+    return (
+        f"The loss is no longer a finite number at step {step}: try a smaller lr or a longer warm-up.{kept}"
+    )

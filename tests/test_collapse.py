@@ -179,7 +179,7 @@ RUNS = {
     "dimensional collapse": run(descent(-0.95), std=0.4, effective_rank=1.3),
     "diverged": run(descent(-0.9)[:50] + [-0.9, -0.35] * 25),
     "not learning": run([-0.1 + 0.02 * (-1) ** i for i in range(100)]),
-    "too short": run([-0.8 * i / 100 for i in range(100)]),
+    "too short": run([-0.55 * i / 100 for i in range(100)]),
 }
 
 

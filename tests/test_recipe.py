@@ -52,7 +52,9 @@ def test_cosine_starts_at_the_peak_is_half_way_down_in_the_middle_and_ends_near_
 
 def test_stable_decay_warms_up_stays_and_falls_over_its_last_part():
     rates = [
-        learning_rate(s, 120, lr=1, batch_size=256, schedule="stable_decay", warmup_steps=20, decay_fraction=0.25)
+        learning_rate(
+            s, 120, lr=1, batch_size=256, schedule="stable_decay", warmup_steps=20, decay_fraction=0.25
+        )
         for s in range(120)
     ]
     assert rates[:20] == pytest.approx([(s + 1) / 20 for s in range(20)])

@@ -48,7 +48,10 @@ def test_a_row_comes_every_few_steps_and_at_the_end(images):
     assert history["step"] == [2, 4, 6, 8, 10, 12, 14, 15]
     assert history["images_seen"] == [32 * step for step in history["step"]]
     assert history[-1]["epoch"] == 3
-    assert all(0 <= std <= 2 and 1 <= rank <= 32 for std, rank in zip(history["std"], history["effective_rank"]))
+    assert all(
+        0 <= std <= 2 and 1 <= rank <= 32
+        for std, rank in zip(history["std"], history["effective_rank"], strict=True)
+    )
     assert "effective_rank" in repr(history)
 
 
@@ -66,7 +69,10 @@ def test_the_loss_of_a_row_is_the_mean_since_the_row_before(images):
 
 
 def test_the_monitors_do_not_change_the_curve(images):
-    often, seldom = run(images, RECIPE.replace(monitor_every=1))[0], run(images, RECIPE.replace(monitor_every=15))[0]
+    often, seldom = (
+        run(images, RECIPE.replace(monitor_every=1))[0],
+        run(images, RECIPE.replace(monitor_every=15))[0],
+    )
     for a, b in zip(often.state_dict().values(), seldom.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -169,7 +175,9 @@ def test_quick_mode_stops_every_run_after_thirty_steps(images, monkeypatch):
 
 def test_a_run_folder_holds_its_recipe_its_history_and_a_checkpoint(images, tmp_path):
     _, history = run(images, out=tmp_path / "run")
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted([ckpt.CHECKPOINT, ckpt.HISTORY, ckpt.RECIPE])
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
+        [ckpt.CHECKPOINT, ckpt.HISTORY, ckpt.RECIPE]
+    )
     assert read_lines(tmp_path / "run" / ckpt.HISTORY) == list(history)
     assert json.loads((tmp_path / "run" / ckpt.RECIPE).read_text()) == RECIPE.to_dict()
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import friendly_os_errors
+from ..files import atomic_write, friendly_os_errors
 
 SMALLEST = 8  # pixels a side: below this a crop of a fifth of the area is a pixel or two
 STD_FLOOR = 1e-3  # a quarter of one grey level of 255: images of one colour normalise to 0, not to NaN
@@ -153,34 +150,15 @@ class ImageSet:
         Factors are not kept; `notes` are further metadata. The file appears whole or not at all. Raises
         InputError where it cannot be written.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         path = Path(os.path.expanduser(path))
         tensors = {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
         tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
-        metadata = {
-            "name": self.name,
-            "split": self.split,
-            "classes": json.dumps(self.classes),
-            **(notes or {}),
-        }
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        about = {"name": self.name, "split": self.split, "classes": json.dumps(self.classes), **(notes or {})}
         with friendly_os_errors(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial.touch()
-                mode = partial.stat().st_mode
-                save_file(tensors, partial, metadata)
-                partial.chmod(mode)  # safetensors keeps files for their owner
-                os.replace(partial, path)
-            except SafetensorError as error:
-                number = re.search(r"os error (\d+)", str(error))
-                known = (int(number[1]), os.strerror(int(number[1]))) if number else (str(error),)
-                raise OSError(*known) from error
-            finally:
-                with suppress(OSError):
-                    partial.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, save(tensors, about))
 
     @classmethod
     def load(cls, path: str | Path) -> ImageSet:
@@ -199,7 +177,7 @@ def read_file(path: str | Path) -> tuple[ImageSet, dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             # Copies: tensors mapped from a file die with it when somebody shortens the file.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise InputError(

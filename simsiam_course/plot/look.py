@@ -128,7 +128,7 @@ def new_figure(width: float, height: float, *, pad: float | None = None) -> Figu
 
 
 def line_legend(figure: Figure, named: Mapping[str, Style]) -> None:
-    """Line, marker and name of each variant above the panels, in as many columns as the names leave room for."""
+    """Line, marker and name of each variant above the panels, in as many columns as there is room for."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -145,11 +145,10 @@ def line_legend(figure: Figure, named: Mapping[str, Style]) -> None:
         )
         for name, s in named.items()
     ]
-    longest = max(len(name) for name in named)
-    columns = max(1, min(4, int(figure.get_figwidth() / (0.75 + 0.085 * longest))))  # inches
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=min(columns, len(handles)), handlelength=3.4
-    )
+    widths = [0.8 + 0.075 * len(name) for name in named]  # inches, about
+    room = figure.get_figwidth()
+    columns = len(named) if sum(widths) <= room else max(1, int(room / max(widths)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=3.4)
 
 
 def foot(figure: Figure, text: str) -> None:

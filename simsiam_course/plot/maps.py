@@ -230,7 +230,7 @@ def spectra(z: Mapping[str, Tensor]) -> Figure:
         raise InputError("There are no spectra to draw: pass the projections z of at least one variant.")
     style = styles(list(z))
     named = {}
-    figure = new_figure(WIDTH * 0.75, 3.9)
+    figure = new_figure(WIDTH * 0.8, 3.9)
     ax = figure.subplots()
     longest = 1
     for variant, values in z.items():

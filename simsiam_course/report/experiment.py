@@ -130,7 +130,7 @@ def ablation_alt(table: Sequence[Line]) -> str:
     lines = []
     for line in table:
         parts = [
-            f"{name} {_figure_text(line.get(key), percent=key == 'knn')}"
+            f"{name} {_figure_text(line.get(key), percent=key == 'knn', digits=_DIGITS.get(key, 2))}"
             for key, name in (
                 ("loss", "loss"),
                 ("std", "std"),
