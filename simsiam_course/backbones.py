@@ -37,6 +37,8 @@ def tiny(widths: Sequence[int] = TINY_WIDTHS) -> nn.Sequential:
     Shapes: (B, 3, H, W) -> (B, widths[-1]). The default has 97,680 parameters. The first block sees every pixel:
     with stride 2 there too a pass takes a third of the time, but many more passes are needed.
     """
+    if not widths:
+        raise InputError("There are no widths, expected one for each block.")
     check_whole(**{f"widths[{i}]": width for i, width in enumerate(widths)})
     parts: list[nn.Module] = []
     for i, (c_in, c_out) in enumerate(pairwise((3, *widths))):

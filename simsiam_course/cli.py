@@ -96,17 +96,12 @@ def train(
 
     if not resume and holds_run(folder):
         raise InputError(f"'{folder}' holds a run already: go on with --resume, or choose another --out.")
-    from .files import make_folder
+    from .files import check_folder
 
-    existed = folder.exists()
-    make_folder(folder)
-    try:
-        images, test_images = _load(data, test, limit, size)
-        model = recipe.build()
-        history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
-    finally:
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
+    check_folder(folder)
+    images, test_images = _load(data, test, limit, size)
+    model = recipe.build()
+    history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
     last = history[-1]
     result = _measured(model, recipe, images, test_images, history)
     result |= {"train_loss": last["loss"], "images_seen": last["images_seen"], "seconds": last["seconds"],
@@ -200,8 +195,31 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
+def execute(
+    notebooks: Annotated[
+        list[Path] | None, typer.Argument(help="Notebooks; without any, all lessons.")
+    ] = None,
+) -> None:
+    """Runs lessons from clean kernels and stores their outputs."""
+    from .notebooks import execute as run
+
+    for path in notebooks or sorted(_lessons().glob("*.ipynb")):
+        print(f"{path}: {run(path):.0f} s", flush=True)
+
+
+@app.command()
 def lab() -> None:
     """Opens JupyterLab on the notebooks, on this machine only."""
+    import subprocess
+
+    command = [sys.executable, "-m", "jupyterlab", str(_lessons()), "--ip=127.0.0.1"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    raise SystemExit(subprocess.run(command, check=False).returncode)
+
+
+def _lessons() -> Path:
+    """The folder of notebooks. Errors: `InputError` where the package was installed without them."""
     from . import checkout
 
     root = checkout()
@@ -209,12 +227,7 @@ def lab() -> None:
         raise InputError(
             "There are no notebooks beside this installation: clone the repository and run it there."
         )
-    import subprocess
-
-    command = [sys.executable, "-m", "jupyterlab", str(root / "notebooks"), "--ip=127.0.0.1"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")
-    raise SystemExit(subprocess.run(command, check=False).returncode)
+    return root / "notebooks"
 
 
 def _recipe(given: dict[str, Any], data: str, resumed: Path | None) -> Any:
@@ -280,7 +293,7 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
             raise
-        code = _say(f"{error.format_message()} Try 'simsiam-course --help'.", 2)
+        code = _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
     sys.exit(code)
 
 

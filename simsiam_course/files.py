@@ -46,6 +46,21 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def check_folder(path: str | Path) -> None:
+    """Proves that a folder can be made and written, and leaves everything as it was.
+
+    Errors: `InputError` where it cannot: before the long work, not after it.
+    """
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        make_folder(path)
+    finally:
+        for folder in missing:
+            if folder.is_dir():
+                folder.rmdir()
+
+
 class friendly_os_errors:
     """Turns the file system's refusals inside a `with` block into one sentence about `path`."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from simsiam_course.errors import InputError
-from simsiam_course.files import append_line, atomic_write, json_bytes, make_folder, read_lines
+from simsiam_course.files import append_line, atomic_write, check_folder, json_bytes, make_folder, read_lines
 
 
 @pytest.fixture
@@ -48,6 +48,15 @@ def test_making_a_folder_leaves_it_empty_and_keeps_what_is_there(tmp_path):
     assert list(make_folder(tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "kept").write_text("")
     assert [p.name for p in make_folder(tmp_path).iterdir() if p.is_file()] == ["kept"]
+
+
+def test_checking_a_folder_leaves_no_trace(tmp_path):
+    check_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write"):
+        check_folder(tmp_path / "file" / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_line_cut_short_is_not_read_and_the_next_one_starts_afresh(tmp_path):

@@ -192,7 +192,13 @@ def test_dependencies_have_floors_and_no_caps():
 def test_every_import_of_the_package_is_a_declared_dependency():
     declared = {name.replace("-", "_") for name in requirements(PROJECT["project"]["dependencies"])}
     declared |= {"sklearn", "umap", "PIL", "simsiam_course", "lightning"}
-    declared |= {"IPython", "jupyter_client", "requests"}  # parts of jupyterlab and of pooch
+    declared |= {
+        "IPython",
+        "jupyter_client",
+        "nbclient",
+        "nbformat",
+        "requests",
+    }  # parts of jupyterlab and of pooch
     found = set()
     for path in (ROOT / "simsiam_course").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -69,7 +69,7 @@ def _draw_factors(n: int, generator: torch.Generator) -> dict[str, Tensor]:
         "phase_across": uniform(-1, 1),
         "shading": uniform(0, 0.1),
         "shading_direction": uniform(0, 2 * math.pi),
-        "noise": uniform(0.07, 0.13),
+        "noise": uniform(0.09, 0.15),
     }
 
 
@@ -99,10 +99,10 @@ def _render(name: str, factors: dict[str, Tensor], size: int, generator: torch.G
 def _chroma(hue: Tensor) -> Tensor:
     """The direction of a hue among the colours of luma 0: (n,) turns -> (n, 3)."""
     luma = torch.tensor(LUMA)
-    red, blue = torch.tensor([1.0, 0.0, 0.0]) - luma[0], torch.tensor([0.0, 1.0, -1.0]) / math.sqrt(3)
-    blue = blue - luma @ blue
+    axes = torch.tensor([[1.0, 0.0, 0.0], [0.0, 3**-0.5, -(3**-0.5)]])  # towards red, from blue to green
+    red, green = axes - (axes @ luma)[:, None]
     angle = 2 * math.pi * hue[:, None]
-    return angle.cos() * red + angle.sin() * blue
+    return angle.cos() * red + angle.sin() * green
 
 
 # Each print is a signed distance to the edge of its ink, in cycles, positive inside. u runs along the print
