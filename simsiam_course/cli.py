@@ -46,7 +46,7 @@ def demo(
     from . import ablate
     from .demo import demo as run_demo
 
-    result = run_demo(out, seeds=seeds, device=device, progress=_progress())
+    result = run_demo(out, seeds=seeds, device=device, progress=_progress(), on_run=_print_run)
     base = result["baselines"]
     print(ablate.format_table(ablate.table(result["runs"])))
     print(
@@ -124,10 +124,11 @@ def evaluate(
 
     model, recipe, about = load_run(run)
     images, test_images = _load(data, test, None, about.get("size"))
-    if not images.labelled or not test_images.labelled:
-        raise InputError(
-            f"'{data}' has labels of fewer than two classes: accuracy needs images of at least two, in class folders."
-        )
+    for name, part in ((data, images), (test or data, test_images)):
+        if part.labels is not None and (part.labels >= 0).any() and not part.labelled:
+            raise InputError(
+                f"'{name}' has images of one class only: give at least two classes to tell apart, or no labels."
+            )
     log = run / HISTORY
     history = read_lines(log) if log.exists() else []
     result = _measured(model, recipe, images, test_images, history)
@@ -259,6 +260,14 @@ def _measured(model: Any, recipe: Any, images: Any, test_images: Any, history: l
     verdict = diagnose({**figures, "history": history})
     return {**figures, **baselines(images, test_images, recipe.build),
             "diagnosis": verdict.name, "evidence": verdict.evidence, "advice": verdict.advice}  # fmt: skip
+
+
+def _print_run(row: dict[str, Any]) -> None:
+    knn = "-" if row["knn"] is None else f"{row['knn']:.3f}"
+    print(
+        f"{row['variant']}, seed {row['seed']}: kNN {knn}, {row['diagnosis']} ({row['seconds'] or 0:.0f} s)",
+        flush=True,
+    )
 
 
 def _print_result(result: dict[str, Any]) -> None:

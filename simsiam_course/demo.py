@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,24 @@ from .ablate import COLLAPSE
 from .checkpoint import save_weights
 from .data import load_pair
 from .evaluate import baselines, embed, random_backbone
-from .files import atomic_write, json_bytes, make_folder
+from .files import atomic_write, make_folder, write_lines
 from .recipe import Recipe
 
 
-def demo(out: str | Path, *, seeds: int = 1, device: str = "auto", progress: bool = True) -> dict[str, Any]:
+def demo(
+    out: str | Path,
+    *,
+    seeds: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    on_run: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
     """Runs the 2x2 on `patterns` and writes results, figures, the report and the healthy weights into a folder.
 
     Comes back: `runs` (one dict per variant and seed, without recipe and history), `baselines` (kNN accuracy of the
     raw pixels and of a random backbone) and `seconds` of the whole. Files: `results.jsonl`, `ablation.png`,
-    `umap.png`, `report.html`, `healthy.safetensors`; those of an earlier demo are replaced.
+    `umap.png`, `report.html`, `healthy.safetensors`; those of an earlier demo are replaced. `on_run` is called with
+    every row as it comes.
     Errors: `InputError` where the folder cannot be written. Source: Fig. 2 and Table 1 of the paper.
     """
     start = time.perf_counter()
@@ -36,7 +45,8 @@ def demo(out: str | Path, *, seeds: int = 1, device: str = "auto", progress: boo
                 COLLAPSE, variant, seed, train, test, device=device, progress=progress
             )
             rows.append(row)
-            atomic_write(folder / ablate.LEDGER, b"".join(json_bytes(row) + b"\n" for row in rows))
+            on_run(row)
+            write_lines(folder / ablate.LEDGER, rows)
             if seed == 0:
                 models[variant] = model
     save_weights(

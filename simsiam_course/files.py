@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,6 +109,11 @@ def _end_of_last_line(file: IO[bytes]) -> int:
         return end
     file.seek(0)
     return file.read().rfind(b"\n") + 1
+
+
+def write_lines(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replaces a file by these JSON objects, a line each, atomically. Errors: `InputError`, place not writable."""
+    atomic_write(path, b"".join(json_bytes(row) + b"\n" for row in rows))
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:

@@ -217,11 +217,6 @@ class SimSiam(nn.Module):
                     "predictor_hidden_dim = 2 * projection_dim and predictor_bn=False."
                 )
 
-    def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """The parameters that train: f's, and those of h, which keeps its rate (Table 1c)."""
-        f = [*self.backbone.parameters(), *self.projector.parameters()]
-        return [w for w in f if w.requires_grad], [w for w in self.predictor.parameters() if w.requires_grad]
-
     def __repr__(self) -> str:
         rows = [
             ("backbone", f"images -> {self.dims.backbone if self.dims else 'features'}", self.backbone),

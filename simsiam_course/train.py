@@ -21,12 +21,12 @@ from .augment import PRESETS, two_views
 from .collapse import effective_rank, std
 from .data import ImageSet
 from .errors import InputError
-from .files import append_line, atomic_write, json_bytes, make_folder, read_lines
+from .files import append_line, atomic_write, json_bytes, make_folder, read_lines, write_lines
 from .loss import cross_entropy_similarity, negative_cosine, symmetric_loss
 from .model import SimSiam
 from .recipe import Recipe
 
-SECONDS_BETWEEN_CHECKPOINTS = 4.0
+SECONDS_BETWEEN_CHECKPOINTS = 4.5
 QUICK_STEPS = 30  # with SIMSIAM_QUICK=1 in the environment every run stops here
 SIMILARITY = {"cosine": negative_cosine, "cross_entropy": cross_entropy_similarity}
 
@@ -122,10 +122,7 @@ class Trainer:
         self.permutation: Tensor | None = None
         self.order_state = self.order.get_state()
         self.z: Tensor | None = None
-        self.hook = None
-        projector = getattr(model, "projector", None)
-        if isinstance(projector, nn.Module):
-            self.hook = projector.register_forward_hook(self._keep_z)
+        self.hook: Any = None
 
     def close(self) -> None:
         """Takes the monitor's hook off the model again."""
@@ -143,6 +140,7 @@ class Trainer:
         if self.recipe.channels_last:
             x1, x2 = (x.contiguous(memory_format=torch.channels_last) for x in (x1, x2))
         self._set_rates()
+        self._watch()
         self.model.train()
         self.z = None
         loss = self.step(self.model, x1, x2)
@@ -159,6 +157,11 @@ class Trainer:
     def row_due(self) -> bool:
         """Whether the history gets a row after the step just taken."""
         return self.done % self.recipe.monitor_every == 0 or self.done == self.total
+
+    def sound(self) -> bool:
+        """Whether the loss and all weights are finite numbers; the host waits for the device to say so."""
+        values = (self.loss_sum, *self.names.values())
+        return bool(torch.stack([value.detach().isfinite().all() for value in values]).all())
 
     def row(self) -> Row:
         """The position and what the monitors say of the step just taken."""
@@ -226,6 +229,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = constant if group["constant"] else rate
 
+    def _watch(self) -> None:
+        """Keeps z of the first view of a step for the monitors, where the model has a projector."""
+        projector = getattr(self.model, "projector", None)
+        if self.hook is None and isinstance(projector, nn.Module):
+            self.hook = projector.register_forward_hook(self._keep_z)
+
     def _keep_z(self, module: nn.Module, inputs: Any, z: Tensor) -> None:
         if self.z is None and module.training:
             self.z = z.detach()
@@ -255,7 +264,8 @@ def fit(
     trainer = Trainer(model, images, recipe, step=step, device=device)
     folder = RunFolder(out, recipe, resume) if out is not None else None
     history, seconds = folder.restore(trainer) if folder else (History(), 0.0)
-    start = mark = time.perf_counter() - seconds
+    mark = time.perf_counter()
+    start = mark - seconds
     bar = _bar(trainer, progress)
     if recipe.stop_gradient == "both":
         bar.write("stop_gradient='both': no gradient reaches any weight, so nothing will move.")
@@ -279,8 +289,10 @@ def fit(
                 if folder:
                     append_line(folder.path / ckpt.HISTORY, row)
                 bar.set_postfix_str(_short(row))
-            if folder and folder.due:
+            if folder and folder.due() and trainer.sound():
                 folder.save(trainer, history, time.perf_counter() - start)
+        if not trainer.sound():
+            raise Diverged(_divergence(trainer.done, folder))
     finally:
         bar.close()
         trainer.close()
@@ -298,7 +310,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, recipe: Recipe, resume: bool) -> None:
         self.path = make_folder(path)
-        self.saved = 0.0
+        self.saved = self.asked = 0.0  # when, by the monotonic clock
         if not resume and ckpt.holds_run(path):
             raise InputError(f"'{path}' holds a run already: go on with --resume, or choose another --out.")
         if (self.path / ckpt.RECIPE).exists():
@@ -306,10 +318,11 @@ class RunFolder:
         else:
             atomic_write(self.path / ckpt.RECIPE, json_bytes(recipe.to_dict(), indent=1) + b"\n")
 
-    @property
     def due(self) -> bool:
-        """Whether the next checkpoint should be written now."""
-        return time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
+        """Whether the checkpoint would be too old after one more step as long as the last; asked after each step."""
+        now = time.monotonic()
+        step, self.asked = now - self.asked, now
+        return now - self.saved + step > SECONDS_BETWEEN_CHECKPOINTS
 
     def save(self, trainer: Trainer, history: History, seconds: float) -> None:
         """Replaces the checkpoint by the present state."""
@@ -317,7 +330,7 @@ class RunFolder:
         ckpt.save_tensors(
             self.path / ckpt.CHECKPOINT, tensors, {**about, "rows": len(history), "seconds": seconds}
         )
-        self.saved = time.monotonic()
+        self.saved = self.asked = time.monotonic()
 
     def restore(self, trainer: Trainer) -> tuple[History, float]:
         """Puts the trainer where the last checkpoint was taken; the rows since then are dropped and come again.
@@ -336,7 +349,7 @@ class RunFolder:
                 f"'{log}' has lost rows that the checkpoint counts: train again with another --out."
             )
         rows = rows[: about["rows"]]
-        atomic_write(log, b"".join(json_bytes(row) + b"\n" for row in rows))
+        write_lines(log, rows)
         return History(rows), about["seconds"]
 
 

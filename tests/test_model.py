@@ -313,14 +313,6 @@ def test_the_same_seed_gives_the_same_model():
         assert torch.equal(a, b)
 
 
-def test_the_parameter_groups_are_f_and_h_and_hold_what_trains():
-    for kind in PREDICTORS:
-        model = small(predictor=kind)
-        f, h = model.parameter_groups()
-        assert {id(w) for w in f + h} == {id(w) for w in model.parameters() if w.requires_grad}
-        assert len(h) == {"mlp": 5, "bias": 1, "linear": 2}.get(kind, 0)
-
-
 def test_the_pixel_statistics_travel_with_the_weights():
     model, other = small(), small()
     model.pixel_mean.copy_(torch.tensor([0.1, 0.2, 0.3]))

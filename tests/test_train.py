@@ -253,6 +253,32 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("weights", [False, True])
+def test_no_checkpoint_is_taken_once_loss_or_weights_are_not_finite(images, tmp_path, monkeypatch, weights):
+    monkeypatch.setattr(train_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)  # after every step
+
+    def step(model, x1, x2):
+        loss = train_step(model, x1, x2)
+        count.append(1)
+        if len(count) == 5:  # in the middle between two rows
+            loss = loss + (model.projector[0].weight.sum() * float("inf") if weights else float("nan"))
+        return loss
+
+    count = []
+    with pytest.raises(Diverged):
+        run(images, RECIPE.replace(monitor_every=15), step=step, out=tmp_path)
+    model, _, about = ckpt.load_run(tmp_path)
+    assert about["step"] == 4 and all(p.isfinite().all() for p in model.parameters())
+
+
+def test_a_refused_run_leaves_no_hook_on_the_model(images, tmp_path):
+    run(images, out=tmp_path)
+    model = RECIPE.build()
+    with pytest.raises(InputError):
+        fit(model, images, RECIPE, device="cpu", progress=False, out=tmp_path)
+    assert not model.projector._forward_hooks
+
+
 KILLED = """
 import sys
 from simsiam_course import train
