@@ -66,7 +66,8 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate per 256 images; scaled to the batch.")
+        float | None,
+        typer.Option(help="Learning rate per 256 images (default .6; .3 for all but patterns, digits)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
     stop_gradient: Annotated[str | None, typer.Option(help="target, none, wrong_side or both.")] = None,
@@ -234,11 +235,11 @@ def _lessons() -> Path:
 def _recipe(given: dict[str, Any], data: str, resumed: Path | None) -> Any:
     """The recipe of a new run, or that of the run to go on with, which what is given must not contradict."""
     from .checkpoint import RECIPE, check_same_recipe, holds_run, read_recipe
-    from .recipe import Recipe
+    from .recipe import PHOTOS, Recipe
 
     if resumed is None or not holds_run(resumed):
-        preset = data if data in ("patterns", "digits") else "cifar"
-        return Recipe.from_dict({"augmentation": preset, **given})
+        preset = {"augmentation": data} if data in ("patterns", "digits") else PHOTOS
+        return Recipe.from_dict({**preset, **given})
     recipe = read_recipe(resumed)
     check_same_recipe(recipe, recipe.replace(**given), resumed / RECIPE)
     return recipe

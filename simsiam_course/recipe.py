@@ -135,7 +135,10 @@ PAPER_CIFAR10: dict[str, Any] = {  # App. D; 91.8 % linear after 800 passes
     "backbone": "resnet18", "projection_dim": 2048, "hidden_dim": 2048, "predictor_hidden_dim": 512,
     "augmentation": "cifar", "epochs": 800, "batch_size": 512, "lr": 0.03, "schedule": "cosine", "warmup_steps": 0,
 }  # fmt: skip
-PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper_cifar10": PAPER_CIFAR10}
+# Photographs are harder than patterns: at half the rate the rank of z stays higher. 20,000 CIFAR-10 images, 6 passes,
+# seed 0: kNN 46.3 % at rank 11.8 with lr .3, 45.1 % at 6.9 with .6 (raw pixels 41.7 %).
+PHOTOS: dict[str, Any] = {"augmentation": "cifar", "lr": 0.3}
+PRESETS: dict[str, dict[str, Any]] = {"default": {}, "photos": PHOTOS, "paper_cifar10": PAPER_CIFAR10}
 
 
 def learning_rate(
