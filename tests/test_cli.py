@@ -178,7 +178,14 @@ def test_evaluate_of_images_of_one_class_is_refused(capsys, sets, run_folder, tm
     one = one.subset(torch.where(one.labels == 0)[0])
     one.save(tmp_path / "one.safetensors")
     code, _, err = call(capsys, "evaluate", run_folder, "--data", f"file:{tmp_path}/one.safetensors")
-    assert code == 2 and "fewer than two classes" in err and len(err.splitlines()) == 1
+    assert code == 2 and "images of one class only" in err and len(err.splitlines()) == 1
+
+
+def test_evaluate_of_images_without_labels_leaves_the_accuracies_out(capsys, run_folder, sets):
+    code, out, _ = call(capsys, "evaluate", run_folder, "--data", f"folder:{sets}/pets/cat", "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert code == 0 and result["knn"] is None and result["linear"] is None and result["std"] > 0
+    assert "fewer than two classes" in result["note"]
 
 
 def test_a_run_that_is_there_is_refused_before_any_data_is_loaded(capsys, run_folder):
