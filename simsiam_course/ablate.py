@@ -225,7 +225,7 @@ def mean_sd(values: Iterable[float | None]) -> tuple[float | None, float | None]
 
 
 def format_table(lines: list[dict[str, Any]]) -> str:
-    """The table of `table()` as plain text, one variant a line."""
+    """The table of `table()` as plain text, one variant a line, narrow enough for a notebook."""
     columns = {
         "knn": "kNN",
         "linear": "linear",
@@ -233,21 +233,16 @@ def format_table(lines: list[dict[str, Any]]) -> str:
         "std": "std of z",
         "loss": "loss",
     }
-    head = f"{'variant':<26}{'n':>3}" + "".join(f"{label:>16}" for label in columns.values())
-    return "\n".join(
-        [
-            head,
-            *(
-                f"{line['variant']:<26}{line['n']:>3}"
-                + "".join(f"{_plus_minus(line[c]):>16}" for c in columns)
-                for line in lines
-            ),
-        ]
-    )
+    wide = max(len(line["variant"]) for line in lines)
+    rows = [f"{'variant':<{wide}}{'n':>4}" + "".join(f"{label:>13}" for label in columns.values())]
+    for line in lines:
+        figures = "".join(f"{_plus_minus(line[name]):>13}" for name in columns)
+        rows.append(f"{line['variant']:<{wide}}{line['n']:>4}{figures}")
+    return "\n".join(rows)
 
 
 def _plus_minus(value: tuple[float | None, float | None]) -> str:
     mean, sd = value
     if mean is None:
         return "-"
-    return f"{mean:.3f}" if sd is None else f"{mean:.3f} +- {sd:.3f}"
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f}±{sd:.3f}"

@@ -98,7 +98,7 @@ def test_the_table_is_mean_and_sample_sd_over_seeds():
     assert a["knn"] == pytest.approx((0.85, 0.0707), abs=1e-4)
     assert b["knn"] == (0.2, None)
     assert a["linear"] == (None, None)
-    assert "0.850 +- 0.071" in ablate.format_table([a, b])
+    assert "0.850±0.071" in ablate.format_table([a, b])
 
 
 def test_thinning_keeps_first_and_last():
