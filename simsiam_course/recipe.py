@@ -124,11 +124,12 @@ class Recipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             backbone, dim = create_backbone(self.backbone, cifar_stem=self.cifar_stem)
-            return SimSiam.create(
+            model = SimSiam.create(
                 backbone, dim, self.projection_dim, self.hidden_dim, self.predictor_hidden_dim,
                 stop_gradient=self.stop_gradient, predictor=self.predictor, output_bn=self.output_bn,
                 projector_layers=self.projector_layers, init=self.init, joint=self.joint,
             )  # fmt: skip
+        return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
 
 PAPER_CIFAR10: dict[str, Any] = {  # App. D; 91.8 % linear after 800 passes
