@@ -13,7 +13,7 @@ from . import ablate, plot, report
 from .ablate import COLLAPSE
 from .checkpoint import save_weights
 from .data import load_pair
-from .evaluate import baselines, embed, random_backbone
+from .evaluate import baselines, embed, knn_accuracy, random_backbone
 from .files import atomic_write, make_folder, write_lines
 from .recipe import Recipe
 
@@ -55,8 +55,11 @@ def demo(
         COLLAPSE.recipe("simsiam", 0),
         size=train.images.shape[-1],
     )
-    base = baselines(train, test, Recipe().build)
     untrained = random_backbone(Recipe().build, train)
+    base = baselines(train, test)  # raw pixels
+    base["random_backbone_knn"] = knn_accuracy(
+        embed(untrained, train), train.labels, embed(untrained, test), test.labels
+    )
     shown = {"random": untrained, "collapsed": models["no_stop_gradient"], "healthy": models["simsiam"]}
     accuracies = {
         "random": base["random_backbone_knn"],

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import checkpoint as ckpt
+from .allocator import keep_freed_memory
 from .augment import PRESETS, two_views
 from .collapse import effective_rank, std
 from .data import ImageSet
@@ -97,6 +98,8 @@ class Trainer:
                 "choose a smaller batch or more images."
             )
         self.device = resolve_device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.recipe = recipe
         self.images = images
         self.model = model.to(self.device)
@@ -131,11 +134,7 @@ class Trainer:
 
     def advance(self) -> Tensor:
         """Takes one step and returns its loss, still on the device: reading it would make the host wait."""
-        batch, place = self.recipe.batch_size, self.done % self.steps_per_epoch
-        if self.permutation is None or place == 0:
-            self.order_state = self.order.get_state()
-            self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
-        chosen = self.pixels[self.permutation[place * batch : (place + 1) * batch]]
+        chosen = self.pixels.index_select(0, self._next_batch())  # (B, 3, H, W) uint8
         x1, x2 = two_views(chosen, self.augmentation, self.draws, self.mean, self.std)
         if self.recipe.channels_last:
             x1, x2 = (x.contiguous(memory_format=torch.channels_last) for x in (x1, x2))
@@ -223,11 +222,21 @@ class Trainer:
             self.order_state = tensors["run.order"]
             self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
 
+    def _next_batch(self) -> Tensor:
+        """Which images the next step sees, (B,); every pass has an order of its own."""
+        size, place = self.recipe.batch_size, self.done % self.steps_per_epoch
+        if self.permutation is None or place == 0:
+            self.order_state = self.order.get_state()
+            self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
+        return self.permutation[place * size : (place + 1) * size]
+
     def _set_rates(self) -> None:
-        rate = self.recipe.step_lr(self.done, self.total)
-        constant = self.recipe.lr * self.recipe.batch_size / 256
+        recipe = self.recipe
+        rate = recipe.step_lr(self.done, self.total)
+        constant = recipe.lr * recipe.batch_size / 256
+        of_h = constant if recipe.predictor_schedule == "constant" else rate
         for group in self.optimizer.param_groups:
-            group["lr"] = constant if group["constant"] else rate
+            group["lr"] = recipe.predictor_lr * of_h if group["predictor"] else rate
 
     def _watch(self) -> None:
         """Keeps z of the first view of a step for the monitors, where the model has a projector."""
@@ -354,20 +363,15 @@ class RunFolder:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[str, nn.Parameter]]:
-    """SGD with f on the schedule and h, where it has weights, at a constant rate of its own (Table 1c)."""
+    """SGD in two groups, f and, where it has weights, h, which has a rate of its own (Table 1c)."""
     names = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    fixed = (
-        {name for name in names if name.startswith("predictor.")}
-        if recipe.predictor_schedule == "constant"
-        else set()
-    )
-    groups = [
-        {"params": [p for name, p in names.items() if name not in fixed], "constant": False},
-        {"params": [p for name, p in names.items() if name in fixed], "constant": True},
-    ]
+    h = [p for name, p in names.items() if name.startswith("predictor.")]
+    f = [p for name, p in names.items() if not name.startswith("predictor.")]
+    groups = [{"params": f, "predictor": False}, {"params": h, "predictor": True}]
     optimizer = torch.optim.SGD(
         [group for group in groups if group["params"]],
         lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
     )  # fmt: skip
     return optimizer, names
 

@@ -92,16 +92,35 @@ def test_std_and_rank_are_those_of_z_of_the_first_view_in_train_mode(images):
     assert history["effective_rank"] == pytest.approx([float(effective_rank(z)) for z in seen])
 
 
-def test_f_follows_the_schedule_and_h_keeps_its_rate(images):
-    recipe = RECIPE.replace(schedule="cosine", warmup_steps=0)
+def rates_of_f_and_h(images, recipe):
+    """The learning rates of all steps of a run, f's and h's."""
     trainer, rates = Trainer(recipe.build(), images, recipe, device="cpu"), []
     h = {id(p) for p in trainer.model.predictor.parameters()}
     while trainer.done < trainer.total:
         trainer.advance()
-        rates.append({id(g["params"][0]) in h: g["lr"] for g in trainer.optimizer.param_groups})
-    assert [rate[True] for rate in rates] == [pytest.approx(0.6 * 32 / 256)] * 15
-    assert [rate[False] for rate in rates] == [recipe.step_lr(s, 15) for s in range(15)]
-    assert rates[-1][False] < rates[0][False] / 50
+        now = {id(group["params"][0]) in h: group["lr"] for group in trainer.optimizer.param_groups}
+        rates.append((now[False], now[True]))
+    return [list(column) for column in zip(*rates, strict=True)]
+
+
+def test_f_follows_the_schedule_and_h_keeps_its_rate(images):
+    recipe = RECIPE.replace(schedule="cosine", warmup_steps=0, lr=0.4, predictor_lr=3.0)
+    of_f, of_h = rates_of_f_and_h(images, recipe)
+    assert of_f == [recipe.step_lr(s, 15) for s in range(15)]
+    assert of_f[-1] < of_f[0] / 50
+    assert of_h == [pytest.approx(3 * 0.4 * 32 / 256)] * 15
+
+
+def test_h_can_follow_the_schedule_too_and_keeps_its_distance(images):
+    of_f, of_h = rates_of_f_and_h(images, RECIPE.replace(predictor_schedule="same", predictor_lr=3.0))
+    assert of_h == [pytest.approx(3 * rate) for rate in of_f]
+
+
+def test_nesterov_is_what_the_recipe_says_and_needs_momentum(images):
+    for nesterov, momentum, expected in ((True, 0.9, True), (False, 0.9, False), (True, 0.0, False)):
+        recipe = RECIPE.replace(nesterov=nesterov, momentum=momentum)
+        optimizer = Trainer(recipe.build(), images, recipe, device="cpu").optimizer
+        assert {group["nesterov"] for group in optimizer.param_groups} == {expected}
 
 
 def test_with_both_sides_stopped_nothing_moves_and_the_run_says_so(images, capsys):

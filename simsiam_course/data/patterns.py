@@ -60,7 +60,7 @@ def _draw_factors(n: int, generator: torch.Generator) -> dict[str, Tensor]:
 
     return {
         "hue": uniform(0, 1),
-        "brightness": uniform(0.75, 1.25),
+        "brightness": uniform(0.6, 1.3),
         "order": torch.randint(2, (n,), generator=generator).float(),
         "frequency": uniform(3.2, 6.2),
         "orientation": uniform(0, math.pi),

@@ -1,0 +1,219 @@
+"""What the course costs in time: every notebook, every test file, and the first seconds of a session.
+
+A notebook runs in a new kernel and is not written back, a test file in a pytest of its own; both find an empty cache,
+as in `.ci/run`. Each loads torch anew, so one pytest over all test files takes less than their sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import nbformat
+from machine import describe
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from rounds import LEDGER, alternate, keep, ratio, summary
+from tqdm.auto import tqdm
+
+from simsiam_course.errors import InputError
+from simsiam_course.files import check_folder
+from simsiam_course.lesson import LESSONS
+from simsiam_course.notebooks import CELL_TIMEOUT
+from simsiam_course.train import resolve_device
+
+ROOT = Path(__file__).resolve().parents[1]
+BUDGET = 45  # minutes that the whole of .ci/run may take
+ROUNDS = 5
+FILES = {"notebooks": "*.ipynb", "tests": "test_*.py"}
+PARTS = (*FILES, "start")
+START = (  # the first is the base that the others are compared with
+    "import torch",
+    "import simsiam_course",
+    "from simsiam_course import fit, Recipe",
+    "from simsiam_course import plot",
+    "from simsiam_course import setup; setup('00')",
+    "from simsiam_course import load_pair; load_pair('patterns')",
+    "simsiam-course --help",
+    "simsiam-course doctor",
+)
+COLUMNS = {  # of the tables
+    "notebooks": ("{:<28}{:>8}{:>10}  {}", "Notebook", "minutes", "promised", "slowest cell"),
+    "tests": ("{:<28}{:>8}{:>8}{:>8}{:>9}  {}", "Test file", "minutes", "passed", "failed", "skipped", ""),
+    "start": ("{:<61}{:>22}{:>9}  {}", "Fresh process", "seconds (range)", "x torch", ""),
+}
+
+Row = dict[str, Any]
+
+
+def time_notebook(path: Path, environment: Mapping[str, str]) -> Row:
+    """Runs a notebook from a clean kernel: its seconds, what its lesson promises, and its slowest cell."""
+    error, clock = None, [time.perf_counter()]
+    cells: list[tuple[float, int, str]] = []
+
+    def begin(**about: Any) -> None:
+        clock.append(time.perf_counter())
+
+    def end(*, cell: Any, **about: Any) -> None:
+        first_line = cell.source.strip().partition("\n")[0]
+        cells.append((time.perf_counter() - clock[-1], len(clock) - 1, first_line))
+
+    try:
+        notebook, folder = nbformat.read(path, as_version=4), {"metadata": {"path": str(path.parent)}}
+        client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=folder)
+        client.on_cell_execute, client.on_cell_executed = begin, end
+        client.execute(env=dict(environment))
+    except CellExecutionError as failure:
+        error = f"cell {len(clock) - 1}: {failure.ename}: {failure.evalue}"
+    except (DeadKernelError, OSError, ValueError) as failure:  # OSError: a cell's timeout is one, too
+        error = f"cell {len(clock) - 1}: {failure}"
+    row = {"name": path.name, "seconds": time.perf_counter() - clock[0], "error": error}
+    lesson = LESSONS.get(path.name[:2])
+    slowest = dict(zip(("seconds", "number", "code"), max(cells), strict=True)) if cells else None
+    return row | {"promised_minutes": lesson and lesson.machine_minutes, "slowest_cell": slowest}
+
+
+def time_test_file(path: Path, environment: Mapping[str, str]) -> Row:
+    """Runs a test file in a pytest of its own: its seconds, its counts, and the names of what failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = ["-m", "pytest", str(path), "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        seconds, code, said = _run(command, environment, path.parents[1])
+        cases = list(ElementTree.parse(report).getroot().iter("testcase")) if report.exists() else []
+    failed = [case.get("name", "") for case in cases if {"failure", "error"} & {child.tag for child in case}]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    error = None if code in (0, 5) else ", ".join(failed) or said  # 5: every test was deselected
+    counts = {"passed": len(cases) - len(failed) - skipped, "failed": len(failed), "skipped": skipped}
+    return {"name": path.name, "seconds": seconds, "error": error, **counts}
+
+
+def time_starts(names: Sequence[str], rounds: int, environment: Mapping[str, str]) -> list[Row]:
+    """How long fresh processes take from nothing to their end, in turns, beside the first of them."""
+    errors: dict[str, str | None] = {}
+
+    def start(name: str) -> float:
+        program, *options = name.split()
+        command = ["-m", "simsiam_course", *options] if program == "simsiam-course" else ["-c", name]
+        seconds, code, said = _run(command, environment, ROOT)
+        errors[name] = errors.get(name) or (said if code else None)
+        return 1 / seconds
+
+    rates = alternate({name: partial(start, name) for name in names}, rounds, label="start")
+    rows = []
+    for name in names:
+        row: Row = {"name": name, "rounds": rounds, "error": errors[name]}
+        row["seconds"], row["low"], row["high"] = summary([1 / rate for rate in rates[name]])
+        rows.append(row | {"times_torch": ratio(rates[names[0]], rates[name]).median})
+    return rows
+
+
+def measure(part: str, options: argparse.Namespace, environment: Mapping[str, str]) -> list[Row]:
+    """The rows of one part; what failed has its reason in `error`."""
+    if part == "start":
+        return time_starts(START[: 2 if options.quick else None], 1 if options.quick else ROUNDS, environment)
+    work = time_notebook if part == "notebooks" else time_test_file
+    rows, bar = [], tqdm(options.files[part], desc=part, unit="file", leave=False)
+    for path in bar:
+        bar.set_postfix_str(path.name)
+        rows.append(work(path, environment))
+    return rows
+
+
+def table(part: str, rows: Sequence[Row]) -> str:
+    """The rows of one part for reading, failures named at the end of their line."""
+    line, *head = COLUMNS[part]
+    lines = [line.format(*head).rstrip()]
+    for row in rows:
+        figures, remark = [f"{row['seconds'] / 60:.2f}"], ""
+        if part == "start":
+            spread = f"{row['seconds']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            figures = [spread, f"{row['times_torch']:.2f}"]
+        elif part == "tests":
+            figures += [row["passed"], row["failed"], row["skipped"]]
+        else:
+            figures += [row["promised_minutes"] or "-"]
+            if slowest := row["slowest_cell"]:
+                remark = f"{slowest['seconds']:.1f} s, cell {slowest['number']}: {slowest['code'][:50]}"
+        if row["error"]:
+            remark = textwrap.shorten(f"FAILED: {row['error']}", 100, placeholder=" ...")
+        lines.append(line.format(row["name"], *figures, remark).rstrip())
+    return "\n".join(lines)
+
+
+def together(rows: Mapping[str, Sequence[Row]]) -> str:
+    """The sum of the parts that `.ci/run` also runs, against the budget of the whole."""
+    minutes = {part: sum(row["seconds"] for row in rows[part]) / 60 for part in FILES if part in rows}
+    spent = " + ".join(f"{part} {value:.1f}" for part, value in minutes.items())
+    left = BUDGET - sum(minutes.values())
+    return (f"Minutes: {spent} = {BUDGET - left:.1f} of the {BUDGET} for the whole of .ci/run.\n"
+            f"That leaves {left:.1f} for what is not timed here, installation and demo among it.")  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command: 0 if all went well, 1 if something that was timed failed, 2 after bad options."""
+    rows, machine = {}, describe(resolve_device("auto").type)
+    try:
+        options = _options(arguments)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+            quick = {"SIMSIAM_QUICK": "1"} if options.quick else {}
+            for part in options.parts:
+                rows[part] = measure(part, options, os.environ | quick | {"SIMSIAM_CACHE": cache})
+                print(table(part, rows[part]), end="\n\n", flush=True)
+                if options.out:
+                    keep(f"course {part}", rows[part], machine, options.out / LEDGER.name)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if FILES.keys() & rows:
+        print(together(rows))
+    return int(any(row["error"] for part in rows.values() for row in part))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise InputError(f"{message}: try --help.")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options, checked, and the files that they name. Errors: `InputError`."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--only", choices=PARTS, nargs="+", action="extend", default=[], help="only these parts")
+    add("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
+    add("--tests", type=Path, default=ROOT / "tests", help="folder of the test files")
+    add("--out", type=Path, help=f"folder of {LEDGER.name} (default: data/results; with --quick, none)")
+    add("--quick", action="store_true", help="only to try the command: one round, trainings cut short")
+    options = parser.parse_args(arguments)
+    options.parts = [part for part in PARTS if part in (options.only or PARTS)]
+    options.files = {part: sorted(getattr(options, part).resolve().glob(FILES[part])) for part in FILES}
+    for part, files in options.files.items():
+        if part in options.parts and not files:
+            raise InputError(f"'{getattr(options, part)}' holds no {FILES[part]}: give the right --{part}.")
+    options.out = options.out or (None if options.quick else LEDGER.parent)
+    if options.out:
+        check_folder(options.out)
+    return options
+
+
+def _run(arguments: list[str], environment: Mapping[str, str], folder: Path) -> tuple[float, int, str]:
+    """The seconds of a fresh Python process, its exit code, and the last line that it said."""
+    command = [sys.executable, *arguments]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment, cwd=folder, check=False, capture_output=True)
+    seconds = time.perf_counter() - start
+    said = (done.stdout + done.stderr).decode(errors="replace").split("\n")
+    return seconds, done.returncode, next((line for line in said[::-1] if line.strip()), "no word")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
