@@ -1,7 +1,7 @@
 """Every knob of a run, in one place, each with its reason.
 
 A `Recipe` says how to train; it knows nothing of the images. The defaults are the short budget that teaches in
-about a minute on two CPU cores; the paper's own settings are `PRESETS["paper_cifar10"]`.
+half a minute on two CPU cores; the paper's own settings are `PRESETS["paper_cifar10"]`.
 """
 
 from __future__ import annotations
@@ -53,18 +53,12 @@ class Recipe:
     batch_size: int = 64  # small batches learn several times faster per image on a short budget
     lr: float = 0.6  # per 256 images: the step is lr x batch_size / 256 (App. A), so .15 at 64
     momentum: float = 0.9
-    nesterov: bool = (
-        True  # the paper: False; `benchmarks/cpu.py --only choices` measures this one and predictor_lr
-    )
+    nesterov: bool = True  # the paper: False; `benchmarks/cpu.py --only choices` is about this and h's rate
     weight_decay: float = 5e-4  # on all parameters, BN's included (App. D)
     schedule: str = "stable_decay"  # the paper's cosine anneals too early on a short budget
-    warmup_steps: int = (
-        100  # at full rate from the start, some seeds end up where they learn late, or diverge
-    )
+    warmup_steps: int = 100  # at full rate from the start some seeds diverge, or learn late
     decay_fraction: float = 0.25  # the last quarter of stable_decay goes linearly to zero
-    predictor_lr: float = (
-        16.0  # times lr; the paper: 1. An h that keeps up with f saves passes (Tian et al. 2021)
-    )
+    predictor_lr: float = 16.0  # times lr; the paper: 1. A faster h saves passes (Tian et al. 2021)
     predictor_schedule: str = "constant"  # Table 1c: h keeps its rate (68.1 against 67.7)
 
     # the run
