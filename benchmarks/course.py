@@ -23,6 +23,7 @@ import nbformat
 from machine import describe
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from options import Parser
 from rounds import LEDGER, alternate, keep, ratio, summary
 from tqdm.auto import tqdm
 
@@ -179,14 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(row["error"] for part in rows.values() for row in part))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise InputError(f"{message}: try --help.")
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked, and the files that they name. Errors: `InputError`."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--only", choices=PARTS, nargs="+", action="extend", default=[], help="only these parts")
     add("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")

@@ -26,6 +26,7 @@ import gpu_train
 import torch
 from fast import LADDER, Rung
 from machine import describe
+from options import Parser
 from rounds import LEDGER, keep
 
 from simsiam_course.data import ImageSet, load_pair, patterns
@@ -118,14 +119,9 @@ def _keep(benchmark: str, rows: list[dict[str, Any]], options: argparse.Namespac
         keep(benchmark, rows, describe(options.device), options.ledger)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise InputError(f"{message}: try --help.")
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked. Errors: `InputError`."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     flag = argparse.BooleanOptionalAction
     add("--parts", type=_names, default=PARTS, metavar="speed,train", help="what to run (default: both)")

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simsiam_course.augment import Augmentation, normalise
+from simsiam_course.augment import Augmentation
 from simsiam_course.data import ImageSet
+from simsiam_course.evaluate import embed
 from simsiam_course.recipe import learning_rate
 
 # Crops of at least half the image. Of a small network (10,000 images, 2 passes) with .2, the pretraining's, the probe
@@ -39,8 +40,8 @@ def probe(
     draws = torch.Generator(device).manual_seed(seed)
     train, test = (images.subset(labels_of(images) >= 0) for images in (train, test))
     with precision:
-        banks = [features(model, train, draws) for _ in range(copies)]  # (N, D) each
-        queries = features(model, test)  # (M, D)
+        banks = [crops(model, train, draws) for _ in range(copies)]  # (N, D) each
+        queries = embed(model, test).to(device)  # (M, D)
     mean, std = torch.cat(banks).mean(dim=0), torch.cat(banks).std(dim=0).clamp(min=1e-6)  # (D,)
     banks, queries = [(bank - mean) / std for bank in banks], (queries - mean) / std
     weight, bias = _fit(banks, labels_of(train).to(device), draws, passes)
@@ -54,15 +55,14 @@ def labels_of(images: ImageSet) -> Tensor:
 
 
 @torch.no_grad()
-def features(model: Any, images: ImageSet, draws: torch.Generator | None = None) -> Tensor:
-    """Pooled features of every image, (N, D), or of a random crop of each where there are `draws`."""
+def crops(model: Any, images: ImageSet, draws: torch.Generator) -> Tensor:
+    """Pooled features of a random crop of every image, (N, D)."""
     mean, std = model.pixel_mean, model.pixel_std
     was_training = model.training
     model.eval()
     rows = []
     for chunk in images.images.split(BATCH):
-        chunk = chunk.to(mean.device)
-        x = normalise(chunk, mean, std) if draws is None else CROPS(chunk, draws, mean, std)  # (B, 3, H, W)
+        x = CROPS(chunk.to(mean.device), draws, mean, std)  # (B, 3, H, W)
         rows.append(model.features(x.contiguous(memory_format=torch.channels_last)).float())
     model.train(was_training)
     return torch.cat(rows)
