@@ -22,8 +22,6 @@ from rounds import alternate, ratio, summary
 from torch import Tensor, nn
 
 from simsiam_course.allocator import KEPT, OWN_PAGES, set_thresholds
-from simsiam_course.augment import two_views
-from simsiam_course.backbones import TINY_WIDTHS
 from simsiam_course.data import ImageSet
 from simsiam_course.loss import symmetric_loss
 from simsiam_course.recipe import Recipe
@@ -111,12 +109,8 @@ def bytes_moved(trainer: Trainer) -> dict[str, int]:
 
 
 def views(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    """Two views of a random batch, made as in `Trainer.advance`."""
-    chosen = trainer.pixels[torch.randint(len(trainer.pixels), (trainer.recipe.batch_size,))]
-    x1, x2 = two_views(chosen, trainer.augmentation, trainer.draws, trainer.mean, trainer.std)
-    if trainer.recipe.channels_last:
-        x1, x2 = (x.contiguous(memory_format=torch.channels_last) for x in (x1, x2))
-    return x1, x2
+    """Two views of a random batch."""
+    return trainer.views(torch.randint(len(trainer.pixels), (trainer.recipe.batch_size,)))
 
 
 def step(trainer: Trainer, stage: Stage) -> None:
@@ -189,16 +183,12 @@ def kind_of(event: Any) -> str:
 
 def memory_kept(images: ImageSet, recipe: Recipe, *, steps: int, rounds: int) -> list[Row]:
     """What it is worth to keep freed memory, against the thresholds that glibc arrives at by itself."""
-    ours = Ours(images, recipe)
-    largest = 4 * recipe.batch_size * TINY_WIDTHS[0] * images.images[0, 0].numel()  # bytes: glibc goes by it
-
-    def turn(own_pages: int, kept: int) -> float:
-        set_thresholds(own_pages, kept)
-        return ours.train(steps)
-
     if not set_thresholds(OWN_PAGES, KEPT):
         return []
-    turns = {"kept": partial(turn, OWN_PAGES, KEPT), "handed back": partial(turn, largest, 2 * largest)}
+    turns = {
+        "kept": partial(Ours(images, recipe).train, steps),
+        "handed back": partial(Ours(images, recipe, keeps_memory=False).train, steps),
+    }
     rates = alternate(turns, 2 * rounds, label="memory")
     set_thresholds(OWN_PAGES, KEPT)
     gain = ratio(rates["kept"], rates["handed back"])

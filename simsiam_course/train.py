@@ -134,10 +134,7 @@ class Trainer:
 
     def advance(self) -> Tensor:
         """Takes one step and returns its loss, still on the device: reading it would make the host wait."""
-        chosen = self.pixels.index_select(0, self._next_batch())  # (B, 3, H, W) uint8
-        x1, x2 = two_views(chosen, self.augmentation, self.draws, self.mean, self.std)
-        if self.recipe.channels_last:
-            x1, x2 = (x.contiguous(memory_format=torch.channels_last) for x in (x1, x2))
+        x1, x2 = self.views(self._next_batch())
         self._set_rates()
         self._watch()
         self.model.train()
@@ -151,6 +148,14 @@ class Trainer:
         self.losses += 1
         self.done += 1
         return loss.detach()
+
+    def views(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Two fresh views of the chosen images as the model gets them. Shapes: (B,) -> (B, 3, H, W) twice."""
+        x = self.pixels.index_select(0, chosen)  # (B, 3, H, W) uint8
+        x1, x2 = two_views(x, self.augmentation, self.draws, self.mean, self.std)
+        if self.recipe.channels_last:
+            x1, x2 = (v.contiguous(memory_format=torch.channels_last) for v in (x1, x2))
+        return x1, x2
 
     @property
     def row_due(self) -> bool:
