@@ -15,7 +15,7 @@ from torch import nn
 from .errors import InputError, check_whole
 
 BACKBONES = ("tiny", "resnet18", "resnet50")
-TINY_WIDTHS = (16, 32, 64, 128)
+TINY_WIDTHS = (8, 32, 48, 128)
 
 
 def create_backbone(name: str, *, cifar_stem: bool = True) -> tuple[nn.Module, int]:
@@ -34,10 +34,10 @@ def create_backbone(name: str, *, cifar_stem: bool = True) -> tuple[nn.Module, i
 def tiny(widths: Sequence[int] = TINY_WIDTHS) -> nn.Sequential:
     """Blocks of convolution, BN and ReLU, all but the first of stride 2, and the mean over what is left.
 
-    Shapes: (B, 3, H, W) -> (B, widths[-1]). The default has 95,104 parameters. The first block sees every pixel: with
-    stride 2 there too a pass takes a third of the time, but many more passes are needed. Where most of the time would
-    go, at full size, it does without: the first block has a bias instead of BN (the image is normalised already), and
-    the second block's kernel is 2x2 (all others: 3x3).
+    Shapes: (B, 3, H, W) -> (B, widths[-1]). The default has 70,784 parameters. The first block sees every pixel: with
+    stride 2 there too a pass takes a third of the time, but many more passes are needed. At full size, where most of
+    the time would go, it is narrow and has a bias instead of BN (the image is normalised already), and the kernel that
+    leads from there to half the size is 2x2; all others are 3x3.
     """
     if not widths:
         raise InputError("There are no widths, expected one for each block.")

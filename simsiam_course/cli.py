@@ -210,6 +210,34 @@ def execute(
 
 
 @app.command()
+def solutions(
+    out: Annotated[Path, typer.Argument(help="Folder for the solved notebooks.")],
+    execute: Annotated[bool, typer.Option("--execute", help="Run each and store its outputs.")] = False,
+) -> None:
+    """Writes solved copies of the lessons, for instructors."""
+    from .notebooks import execute as run
+    from .notebooks import solutions as write
+
+    for path in write(_lessons(), out):
+        print(f"{path}: {run(path):.0f} s" if execute else path, flush=True)
+
+
+@app.command()
+def stamp() -> None:
+    """Writes the address and release in pyproject.toml into every badge and setup cell."""
+    from .stamp import read_address
+    from .stamp import stamp as write
+
+    root = _lessons().parent
+    for path in (changed := write(root)):
+        print(path.relative_to(root))
+    address = read_address(root)
+    print(
+        f"{len(changed)} files changed; badges and setup cells lead to {address.release} of {address.repository}."
+    )
+
+
+@app.command()
 def lab() -> None:
     """Opens JupyterLab on the notebooks, on this machine only."""
     import subprocess

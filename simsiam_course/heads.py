@@ -70,6 +70,23 @@ def predictor(dim: int, hidden_dim: int, *, kind: str = "mlp", hidden_bn: bool =
     return h.requires_grad_(kind == "mlp")
 
 
+def identity_predictor(dim: int) -> nn.Sequential:
+    """A predictor with h(z) = z: it splits z in [ReLU(z), ReLU(-z)] and takes the difference, z+ - z-.
+
+    Two hidden channels for each of z: the opposite of a bottleneck. With it D(h(z), z) = -1.
+    Shapes: (B, dim) -> (B, dim). Errors: `InputError` for a dimension below 1.
+    """
+    check_whole(dim=dim)
+    widen, narrow = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+    one = torch.eye(dim)
+    with torch.no_grad():
+        widen.weight.copy_(torch.cat([one, -one]))  # (2 D, D): z and -z
+        narrow.weight.copy_(torch.cat([one, -one], dim=1))  # (D, 2 D): z+ - z-
+        for layer in (widen, narrow):
+            layer.bias.zero_()
+    return nn.Sequential(widen, nn.ReLU(inplace=True), narrow)
+
+
 class Bias(nn.Module):
     """h(z) = z + b, the smallest predictor there is.
 

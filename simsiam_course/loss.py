@@ -39,7 +39,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, check_choice
 
 STOP_GRADIENT = ("target", "none", "wrong_side", "both")
 
@@ -72,6 +72,22 @@ def cross_entropy_similarity(p: Tensor, z: Tensor, *, stop_gradient: bool = True
     return -(odds * F.log_softmax(p, dim=1)).sum(dim=1).mean()  # (B, D) -> (B,) -> ()
 
 
+def stop_gradient(p: Tensor, z: Tensor, where: str = "target") -> tuple[Tensor, Tensor]:
+    """p and z as before, with the gradient stopped at one of them, at both or at none; no value changes.
+
+    Shapes: any. Errors: `InputError` for an unknown `where`. Source: Eq. 3; the other places: Sec. 4.1.
+    """
+    check_choice("stop_gradient", where, STOP_GRADIENT)
+    if where in ("target", "both"):
+        z = z.detach()
+    if where in ("wrong_side", "both"):
+        p = p.detach()
+    return p, z
+
+
+_stop = stop_gradient  # symmetric_loss has an argument of that name
+
+
 def symmetric_loss(
     p1: Tensor,
     p2: Tensor,
@@ -87,12 +103,8 @@ def symmetric_loss(
     Unit: that of `similarity(p, z, *, stop_gradient)`.
     Errors: `InputError` for an unknown switch, and those of the similarity. Source: Eq. 2 and 4.
     """
-    if stop_gradient not in STOP_GRADIENT:
-        raise InputError(f"stop_gradient is {stop_gradient!r}, expected one of {', '.join(STOP_GRADIENT)}.")
-    if stop_gradient in ("wrong_side", "both"):
-        p1, p2 = p1.detach(), p2.detach()
-    target = stop_gradient in ("target", "both")
-    return similarity(p1, z2, stop_gradient=target) / 2 + similarity(p2, z1, stop_gradient=target) / 2
+    (p1, z2), (p2, z1) = _stop(p1, z2, stop_gradient), _stop(p2, z1, stop_gradient)
+    return similarity(p1, z2, stop_gradient=False) / 2 + similarity(p2, z1, stop_gradient=False) / 2
 
 
 def _check_pair(p: Tensor, z: Tensor) -> None:

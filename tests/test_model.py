@@ -18,6 +18,7 @@ from simsiam_course.model import (
     DirectPred,
     SimSiam,
     create_backbone,
+    identity_predictor,
     method_facts,
     predictor,
     projector,
@@ -57,7 +58,7 @@ def learns(module: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("name, dim, parameters", [
-    ("tiny", 128, 95_104), ("resnet18", 512, 11_168_832), ("resnet50", 2048, 23_500_352),
+    ("tiny", 128, 70_784), ("resnet18", 512, 11_168_832), ("resnet50", 2048, 23_500_352),
 ])  # fmt: skip
 def test_a_backbone_gives_as_many_features_as_it_says(name, dim, parameters):
     backbone, says = create_backbone(name)
@@ -230,6 +231,17 @@ def test_the_identity_predictor_makes_the_loss_of_z_with_itself_minus_one():
     torch.testing.assert_close(model.predictor(z), z)
     assert negative_cosine(model.predictor(z), z).item() == pytest.approx(-1, abs=1e-6)
     assert all(w.requires_grad for w in model.predictor.parameters())
+
+
+@pytest.mark.parametrize("dim", [1, 12])
+def test_the_identity_predictor_gives_back_what_it_gets_and_can_be_trained(dim):
+    h, z = identity_predictor(dim), 5 * torch.randn(7, dim)
+    assert torch.equal(h(z), z)
+    assert [m.out_features for m in h if isinstance(m, nn.Linear)] == [2 * dim, dim]
+    (h(z) - z - 1).square().sum().backward()
+    assert learns(h) and all(w.requires_grad for w in h.parameters())
+    with pytest.raises(InputError, match="dim is 0, expected a whole number of at least 1"):
+        identity_predictor(0)
 
 
 @pytest.mark.parametrize("hidden, switches", [

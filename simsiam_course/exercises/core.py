@@ -1,0 +1,255 @@
+"""How an exercise is checked: facts about the student's function, held against the same facts about the reference.
+
+A *fact* looks at a function and returns what it saw: the value on a small example, who received a gradient, whether
+an argument was changed. An exercise lists its facts in teaching order, each with the sentence that is true of a right
+answer. The first fact that comes out otherwise ends the check, so that there is one thing to think about.
+
+A *suspect* is a wrong answer that people really give, with the sentence that explains it. Whether an answer is right is
+never the suspects' to say: only when a fact has failed is the student's outcome compared with theirs, to name the
+likely cause. So no wrong answer passes because nobody thought of it, and no right one fails because it looks odd.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .clock import TooSlow, limit
+
+Function = Callable[..., Any]
+SECONDS = 20  # that a check may take
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something to see about a function: `says` is the sentence about a right answer, `of` does the looking.
+
+    `tolerance` is absolute and relative at once; numbers within it are the same.
+    """
+
+    says: str
+    of: Callable[[Function], Any]
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A wrong answer that people give, and the sentence that tells them what they did."""
+
+    says: str
+    function: Function
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function that students write: what it is called, the reference, the facts, the suspects and three hints.
+
+    `solution` is what is shown as the answer where the reference itself is too thorough to read.
+    """
+
+    number: str
+    name: str
+    reference: Function
+    facts: Sequence[Fact]
+    suspects: Sequence[Suspect]
+    hints: tuple[str, str, str]
+    solution: Function | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a check: `status` is 'not attempted', 'passed' or 'failed'; `message` says why."""
+
+    status: str
+    message: str
+    yours: str = field(default="", compare=False)
+    expected: str = field(default="", compare=False)
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The outcome of a fact where the function raised an exception."""
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}" if self.text else self.kind
+
+
+def judge(exercise: Exercise, function: Any, *, seconds: float = SECONDS) -> Verdict:
+    """Compares a function with the reference, fact by fact, and stops at the first difference."""
+    if not is_attempted(function):
+        return Verdict("not attempted", "Not attempted yet.")
+    if not callable(function):
+        said = f"`{exercise.name}` is {_kind(function)}, expected a function."
+        return Verdict("failed", said, cause="Was the name given to something else after the `def`?")
+    try:
+        with limit(seconds):
+            for fact in exercise.facts:
+                expected, yours = see(fact, exercise.reference), see(fact, function)
+                if yours is Ellipsis:
+                    return Verdict("not attempted", "There is still a `...` in it.")
+                if not same(yours, expected, fact.tolerance):
+                    cause = likely_cause(exercise, fact, function, yours)
+                    return Verdict("failed", fact.says, shown(yours), shown(expected), cause)
+    except TooSlow:
+        return Verdict("failed", f"It ran for more than {seconds:g} seconds.", cause="Is there a loop without an end?")
+    return Verdict("passed", "")
+
+
+def is_attempted(function: Any) -> bool:
+    """Whether there is more than a docstring, `...`, `pass` or `return` in it; what is no function was attempted."""
+    if function is None or function is Ellipsis:
+        return False
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    if code is None:
+        return True
+    work = [i.opname for i in dis.get_instructions(code) if i.opname not in ("RESUME", "NOP", "COPY_FREE_VARS")]
+    returned = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_CONST", "RETURN_CONST")]
+    nothing = set(work) <= {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"} and len(work) <= 2
+    return not (nothing and returned in ([None], [Ellipsis]))
+
+
+def see(fact: Fact, function: Function) -> Any:
+    """The outcome of a fact; an exception is an outcome, too. Random numbers are the same each time."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        try:
+            return fact.of(function)
+        except TooSlow:
+            raise
+        except (Exception, SystemExit) as error:
+            return Raised(type(error).__name__, str(error).strip().partition("\n")[0])
+
+
+def likely_cause(exercise: Exercise, fact: Fact, function: Function, yours: Any) -> str:
+    """The sentence of the suspect that comes out as the student does: in this fact, and in most of the others."""
+    alike = [s for s in exercise.suspects if same(see(fact, s.function), yours, fact.tolerance)]
+    if len(alike) < 2:
+        return alike[0].says if alike else ""
+    outcomes = [(other, see(other, function)) for other in exercise.facts]
+
+    def likeness(suspect: Suspect) -> int:
+        return sum(same(see(other, suspect.function), seen, other.tolerance) for other, seen in outcomes)
+
+    return max(alike, key=likeness).says
+
+
+# ---- outcomes
+
+
+def same(a: Any, b: Any, tolerance: float) -> bool:
+    """Whether two outcomes are alike: numbers within the tolerance, all else equal."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.shape != b.shape or a.dtype.is_floating_point != b.dtype.is_floating_point:
+            return False
+        return bool(torch.allclose(a.detach().double(), b.detach().double(), tolerance, tolerance, equal_nan=True))
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and a == b
+
+
+def shown(outcome: Any) -> str:
+    """An outcome as a student would write it: few numbers, few digits."""
+    if isinstance(outcome, Tensor):
+        if outcome.numel() > 16:
+            return f"a tensor of shape {tuple(outcome.shape)}, mean {outcome.double().mean().item():.4g}"
+        return shown(outcome.tolist())
+    if isinstance(outcome, bool) or outcome is None:
+        return {True: "yes", False: "no", None: "None"}[outcome]
+    if isinstance(outcome, float):
+        return f"{outcome:.4g}"
+    if isinstance(outcome, Mapping):
+        return ", ".join(f"{name} {shown(value)}" for name, value in outcome.items())
+    if isinstance(outcome, (list, tuple)):
+        inside = ", ".join(shown(part) for part in outcome)
+        return f"[{inside}]" if isinstance(outcome, list) else f"({inside})"
+    return str(outcome)
+
+
+def _kind(value: Any) -> str:
+    return f"{value!r}" if isinstance(value, (int, float, str)) else f"a {type(value).__name__}"
+
+
+# ---- what facts are made of
+
+
+def kind_and_shape(value: Any) -> Any:
+    """What a function gave, in words: 'a tensor of shape (4, 3), float32'; several as a list."""
+    if value is Ellipsis:
+        return Ellipsis
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, (tuple, list)):
+        return [kind_and_shape(part) for part in value]
+    return "nothing: is there a `return`?" if value is None else _kind(value)
+
+
+def gradients(loss: Tensor, **tensors: Tensor) -> dict[str, str]:
+    """Who receives a gradient from a scalar: name -> 'a gradient' or 'none'. Shapes: any."""
+    found: Sequence[Tensor | None] = [None] * len(tensors)
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True)
+    return {
+        name: "a gradient" if g is not None and bool(g.abs().sum() > 0) else "none"
+        for name, g in zip(tensors, found, strict=True)
+    }
+
+
+def unchanged(function: Function, *arguments: Any) -> dict[str, bool]:
+    """Whether a call leaves its tensor arguments as they were, by place."""
+    before = [a.detach().clone() if isinstance(a, Tensor) else None for a in arguments]
+    function(*arguments)
+    pairs = [(i, old, new) for i, (old, new) in enumerate(zip(before, arguments, strict=True)) if old is not None]
+    return {f"argument {i + 1}": bool(torch.equal(old, new.detach())) for i, old, new in pairs}
+
+
+def elsewhere(function: Function, *arguments: Any) -> str:
+    """Where the result is when the arguments are on another device.
+
+    That device is PyTorch's `meta`, which knows shapes and no numbers: it is on every machine. A function that asks
+    for a number there (a perfectly good `if`) says nothing about devices, and counts as right.
+    """
+    moved = [a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments]
+    try:
+        result = function(*moved)
+    except Exception as error:
+        wrong = ("same device", "no data!", "can't convert meta", "device type")
+        return "an error about devices" if any(words in str(error) for words in wrong) else "where its input is"
+    first = result[0] if isinstance(result, (tuple, list)) and result else result
+    at_home = not isinstance(first, Tensor) or first.device.type == "meta"
+    return "where its input is" if at_home else f"on the {first.device.type}"
+
+
+@contextmanager
+def counted(owner: Any, name: str) -> Iterator[list[tuple[Any, ...]]]:
+    """Inside, the calls of `owner.name` are kept: a list of their positional arguments."""
+    real, calls = getattr(owner, name), []
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return real(*arguments, **named)
+
+    setattr(owner, name, count)
+    try:
+        yield calls
+    finally:
+        setattr(owner, name, real)

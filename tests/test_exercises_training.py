@@ -1,0 +1,399 @@
+"""Lesson 04: right answers pass however they are written, wrong ones never do."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from simsiam_course.exercises import checks_for
+from simsiam_course.exercises.core import judge
+from simsiam_course.exercises.training import KNN, LEARNING_RATE, TRAIN_STEP
+from simsiam_course.loss import negative_cosine, symmetric_loss
+
+# ---- 4.1
+
+
+def rate_in_steps(step, total, *, lr, batch_size):
+    scaled = lr / 256 * batch_size
+    share = step / total
+    return scaled / 2 + scaled / 2 * math.cos(share * math.pi)
+
+
+def rate_by_square(step, total, *, lr, batch_size):
+    """(1 + cos 2a) / 2 is the square of cos a."""
+    return lr * batch_size / 256 * math.cos(math.pi * step / total / 2) ** 2
+
+
+def rate_of_numpy(step, total, lr, batch_size):
+    return np.float64(lr) * batch_size / 256 * (1 + np.cos(np.pi * step / total)) / 2
+
+
+def rate_of_torch(step, total, *, lr, batch_size):
+    return lr * batch_size / 256 * 0.5 * (1 + torch.cos(torch.tensor(math.pi * step / total, dtype=torch.float64)))
+
+
+def rate_with_a_floor(step, total, *, lr, batch_size, floor=0.0):
+    return floor + (lr * batch_size / 256 - floor) * 0.5 * (1.0 + math.cos(math.pi * step / total))
+
+
+def rate_from_the_end(step, total, *, lr, batch_size):
+    left = total - step
+    return lr * batch_size / 256 * (1 - math.cos(math.pi * left / total)) / 2
+
+
+def rate_of_torchs_own_schedule(step, total, *, lr, batch_size):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr * batch_size / 256)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    for _ in range(step):
+        optimizer.step()
+        schedule.step()
+    return schedule.get_last_lr()[0]
+
+
+class Rate:
+    def __call__(self, step, total, *, lr, batch_size):
+        return rate_in_steps(step, total, lr=lr, batch_size=batch_size)
+
+
+RATES = [rate_in_steps, rate_by_square, rate_of_numpy, rate_of_torch, rate_with_a_floor, rate_from_the_end,
+         rate_of_torchs_own_schedule, Rate(), lambda step, total, lr=0.6, batch_size=64: rate_of_numpy(step, total, lr, batch_size),
+         lambda step, total, **knobs: rate_in_steps(int(step), int(total), **knobs)]  # fmt: skip
+
+
+def counting():
+    """A rate that counts its calls instead of looking at the step."""
+    calls = iter(range(10**9))
+    return lambda step, total, *, lr, batch_size: rate_in_steps(next(calls) % total, total, lr=lr, batch_size=batch_size)
+
+
+WRONG_RATES = [
+    lambda step, total, *, lr, batch_size: None if step else lr,
+    lambda step, total, *, lr, batch_size: [rate_in_steps(step, total, lr=lr, batch_size=batch_size)],
+    lambda step, total, *, lr, batch_size: str(rate_in_steps(step, total, lr=lr, batch_size=batch_size)),
+    lambda step, total, *, lr, batch_size: -rate_in_steps(step, total, lr=lr, batch_size=batch_size),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=0.6, batch_size=batch_size),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, 960, lr=lr, batch_size=batch_size),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, total + 1, lr=lr, batch_size=batch_size),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, max(1, total - 1), lr=lr, batch_size=batch_size),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=lr, batch_size=min(256, batch_size)),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=lr, batch_size=batch_size + 1),
+    lambda step, total, *, lr, batch_size: max(1e-3, rate_in_steps(step, total, lr=lr, batch_size=batch_size)),
+    lambda step, total, *, lr, batch_size: round(rate_in_steps(step, total, lr=lr, batch_size=batch_size), 3),
+    lambda step, total, *, lr, batch_size: 0.95 ** (100 * step / total) * lr * batch_size / 256,
+    lambda step, total, *, lr, batch_size: lr * batch_size / 256 * (0.1 if step > total / 2 else 1),
+    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=lr, batch_size=batch_size) * (step > 0 or total > 1),
+    lambda step, total, *, lr, batch_size: lr * batch_size / 256 * math.cos(math.pi * step / total / 2) ** 4,
+    lambda step, total, lr: rate_in_steps(step, total, lr=lr, batch_size=256),
+    counting(),
+]  # fmt: skip
+
+# ---- 4.2
+
+
+def step_in_words(model, x1, x2):
+    outputs = model(x1, x2)
+    return symmetric_loss(*outputs)
+
+
+def step_of_two_cosines(model, x1, x2):
+    p1, p2, z1, z2 = model(x1, x2)
+    return 0.5 * negative_cosine(p1, z2) + 0.5 * negative_cosine(p2, z1)
+
+
+def step_by_torch(model, x1, x2):
+    p1, p2, z1, z2 = model(x1, x2)
+    return -(F.cosine_similarity(p1, z2.detach()).mean() + F.cosine_similarity(p2, z1.detach()).mean()) / 2
+
+
+def step_detached_twice(model, x1, x2):
+    p1, p2, z1, z2 = model(x1, x2)
+    return symmetric_loss(p1, p2, z1.detach(), z2.detach())
+
+
+def step_by_name(model, x1, x2):
+    names = ("p1", "p2", "z1", "z2")
+    return symmetric_loss(**dict(zip(names, model(x1, x2), strict=True)))
+
+
+def step_of_forward(model, x1, x2):
+    return symmetric_loss(*model.forward(x1, x2))
+
+
+def step_by_parts(model, x1, x2):
+    z1, z2 = model.encode(x1), model.encode(x2)
+    return symmetric_loss(model.predictor(z1), model.predictor(z2), z1, z2)
+
+
+def step_with_a_switch(model, x1, x2, stop_gradient="target"):
+    p1, p2, z1, z2 = model(x1, x2)
+    loss = symmetric_loss(p1, p2, z1, z2, stop_gradient=stop_gradient)
+    assert loss.shape == ()
+    return loss
+
+
+def step_in_train_mode(model, x1, x2):
+    model.train()
+    return symmetric_loss(*model(x1, x2))
+
+
+class Step:
+    def __call__(self, model, x1, x2):
+        return step_in_words(model, x1, x2)
+
+
+STEPS = [step_in_words, step_of_two_cosines, step_by_torch, step_detached_twice, step_by_name, step_of_forward, step_by_parts,
+         step_with_a_switch, step_in_train_mode, Step(), lambda *everything: step_in_words(*everything)]  # fmt: skip
+
+
+def joined(model, x1, x2):
+    """Both views in one pass: BN sees twice the batch."""
+    z1, z2 = model.encode(torch.cat([x1, x2])).chunk(2)
+    return symmetric_loss(model.predictor(z1), model.predictor(z2), z1, z2)
+
+
+def noisy(model, x1, x2):
+    x1 += 0.0
+    x1.mul_(1.5)
+    return symmetric_loss(*model(x1, x2))
+
+
+def penalised(model, x1, x2):
+    return step_in_words(model, x1, x2) + 1e-2 * sum(p.square().sum() for p in model.parameters())
+
+
+def from_a_copy(model, x1, x2):
+    from copy import deepcopy
+
+    return symmetric_loss(*deepcopy(model)(x1, x2))
+
+
+def stepping_quietly(model, x1, x2):
+    loss = step_in_words(model, x1, x2)
+    with torch.no_grad():
+        for p, g in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True):
+            p -= 0.1 * g
+    return loss
+
+
+def gradient_kept(model, x1, x2):
+    loss = step_in_words(model, x1, x2)
+    loss.backward(retain_graph=True)
+    return loss
+
+
+def frozen_predictor(model, x1, x2):
+    z1, z2 = model.encode(x1), model.encode(x2)
+    with torch.no_grad():
+        p1, p2 = model.predictor(z1), model.predictor(z2)
+    return symmetric_loss(p1 + 0 * z1, p2 + 0 * z2, z1, z2)
+
+
+WRONG_STEPS = [
+    joined, noisy, penalised, from_a_copy, stepping_quietly, gradient_kept, frozen_predictor,
+    lambda model, x1, x2: model(x1, x2),
+    lambda model, x1, x2: step_in_words(model, x2, x2),
+    lambda model, x1, x2: 2 * step_in_words(model, x1, x2),
+    lambda model, x1, x2: 1 + step_in_words(model, x1, x2),
+    lambda model, x1, x2: step_in_words(model, x1, x2).exp(),
+    lambda model, x1, x2: step_in_words(model, x1, x2).half(),
+    lambda model, x1, x2: step_in_words(model, x1, x2).reshape(1),
+    lambda model, x1, x2: symmetric_loss(*model(x1, x2), stop_gradient="wrong_side"),
+    lambda model, x1, x2: symmetric_loss(*(t.detach() for t in model(x1, x2))),
+    lambda model, x1, x2: (step_in_words(model, x1, x2) + step_in_words(model, x2, x1)) / 2,
+    lambda model, x1, x2: step_in_words(model, x1[:-1], x2[:-1]),
+    lambda model, x1, x2: step_in_words(model, x1, x2).cpu().detach(),
+    lambda model, x1, x2: step_in_words(model, x1.float(), x2.float()),
+    lambda model, x1, x2: torch.tensor(float(step_in_words(model, x1, x2)), requires_grad=True),
+    lambda model, x1, x2: step_in_words(model, x1 + torch.zeros(x1.shape), x2),
+    lambda model, x1: step_in_words(model, x1, x1),
+]  # fmt: skip
+
+# ---- 4.3
+
+
+def knn_in_loops(bank, bank_labels, queries, k, temperature):
+    answers = []
+    for query in queries:
+        cosines = [F.cosine_similarity(query, row, dim=0).item() for row in bank]
+        nearest = sorted(range(len(bank)), key=lambda i: -cosines[i])[:k]
+        votes = defaultdict(float)
+        for i in nearest:
+            votes[int(bank_labels[i])] += math.exp(cosines[i] / temperature)
+        answers.append(max(votes, key=votes.get))
+    return torch.tensor(answers, device=queries.device)
+
+
+def knn_one_hot(bank, bank_labels, queries, k=20, temperature=0.1):
+    similar = torch.einsum("md,nd->mn", F.normalize(queries), F.normalize(bank))
+    values, index = similar.sort(dim=1, descending=True)
+    one_hot = F.one_hot(bank_labels)[index[:, :k]].to(values)  # (M, k, C)
+    return torch.einsum("mk,mkc->mc", (values[:, :k] / temperature).exp(), one_hot).argmax(1)
+
+
+def knn_class_by_class(bank, bank_labels, queries, k, temperature):
+    values, index = F.cosine_similarity(queries[:, None], bank[None], dim=2).topk(k)
+    labels = bank_labels[index]
+    classes = bank_labels.unique()
+    weights = torch.exp(values / temperature)
+    votes = torch.stack([(weights * (labels == c)).sum(dim=1) for c in classes], dim=1)
+    return classes[votes.argmax(dim=1)]
+
+
+def knn_by_softmax(bank, bank_labels, queries, k, temperature):
+    """The weights of one query may be divided by their sum: that changes no winner."""
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).t()).topk(k, dim=1)
+    votes = torch.zeros(len(queries), int(bank_labels.max()) + 1, device=queries.device, dtype=values.dtype)
+    votes.scatter_add_(1, bank_labels[index], F.softmax(values / temperature, dim=1))
+    return votes.max(dim=1).indices
+
+
+def knn_by_mask(bank, bank_labels, queries, k, temperature):
+    similar = (queries / queries.norm(dim=1, keepdim=True)) @ (bank / bank.norm(dim=1, keepdim=True)).T
+    last = similar.topk(k, dim=1).values[:, -1:]
+    weights = torch.where(similar >= last, (similar / temperature).exp(), torch.zeros_like(similar))
+    return (weights @ F.one_hot(bank_labels).to(weights)).argmax(dim=1)
+
+
+def knn_of_numpy(bank, bank_labels, queries, k, temperature):
+    device = queries.device
+    b, q, y = (t.detach().cpu().numpy() for t in (bank, queries, bank_labels))
+    similar = (q / np.linalg.norm(q, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+    index = np.argsort(-similar, axis=1)[:, :k]
+    weights = np.exp(np.take_along_axis(similar, index, 1) / temperature)
+    votes = np.stack([np.bincount(y[i], weights=w, minlength=y.max() + 1) for i, w in zip(index, weights, strict=True)])
+    return torch.from_numpy(votes.argmax(axis=1)).to(device)
+
+
+@torch.no_grad()
+def knn_index_add(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    votes = values.new_zeros(len(queries), 1 + bank_labels.max())
+    rows = torch.arange(len(queries), device=queries.device)[:, None].expand_as(index)
+    votes.index_put_((rows, bank_labels[index]), (values / temperature).exp(), accumulate=True)
+    return votes.argmax(dim=-1)
+
+
+def knn_stable(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    weights = ((values - values.max()) / temperature).exp()
+    votes = weights.new_zeros(len(queries), int(bank_labels.max()) + 1)
+    return votes.scatter_add(1, bank_labels[index], weights).argmax(dim=1)
+
+
+def knn_by_columns(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(bank, dim=1) @ F.normalize(queries, dim=1).T).topk(k, dim=0)  # (k, M)
+    votes = values.new_zeros(int(bank_labels.max()) + 1, len(queries))
+    votes.scatter_add_(0, bank_labels[index], values.div(temperature).exp())
+    return votes.argmax(0)
+
+
+def knn_short_numbers(bank, bank_labels, queries, k, temperature):
+    labels = knn_stable(bank, bank_labels, queries, k, temperature)
+    return labels.to(bank_labels.dtype)
+
+
+def knn_with_a_number(bank, bank_labels, queries, k, temperature):
+    """A single number may be anywhere: PyTorch lets it meet a tensor of another device."""
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    weights = torch.exp(values / torch.tensor(temperature, dtype=values.dtype))
+    rows = torch.arange(len(queries))[:, None].expand_as(index)  # an index may be on the CPU
+    votes = torch.zeros(len(queries), int(bank_labels.max()) + 1, dtype=values.dtype, device=queries.device)
+    return votes.index_put((rows, bank_labels[index]), weights, accumulate=True).argmax(dim=1)
+
+
+def knn_of_scikit_learn(bank, bank_labels, queries, k, temperature):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def weights(distance):
+        return np.exp((1 - distance) / temperature)
+
+    neighbours = KNeighborsClassifier(k, weights=weights, metric="cosine", algorithm="brute")
+    neighbours.fit(bank.cpu().numpy(), bank_labels.cpu().numpy())
+    return torch.from_numpy(neighbours.predict(queries.cpu().numpy())).to(queries.device)
+
+
+KNNS = [knn_with_a_number, knn_of_scikit_learn, knn_in_loops, knn_one_hot, knn_class_by_class, knn_by_softmax, knn_by_mask, knn_of_numpy, knn_index_add, knn_stable,
+        knn_by_columns, knn_short_numbers]  # fmt: skip
+
+
+def knn_index_plus(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    votes = values.new_zeros(len(queries), int(bank_labels.max()) + 1)
+    rows = torch.arange(len(queries), device=queries.device)[:, None]
+    votes[rows, bank_labels[index]] += (values / temperature).exp()
+    return votes.argmax(dim=1)
+
+
+def knn_in_place(bank, bank_labels, queries, k, temperature):
+    bank /= bank.norm(dim=1, keepdim=True)
+    return knn_stable(bank, bank_labels, queries, k, temperature)
+
+
+def knn_made_elsewhere(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)
+    return votes.scatter_add_(1, bank_labels[index], (values / temperature).exp().to(votes)).argmax(dim=1)
+
+
+def knn_of_ten_classes(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    votes = values.new_zeros(len(queries), 5)
+    return votes.scatter_add_(1, bank_labels[index].clamp(max=4), (values / temperature).exp()).argmax(dim=1)
+
+
+WRONG_KNNS = [
+    knn_index_plus, knn_in_place, knn_made_elsewhere, knn_of_ten_classes,
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature).cpu(),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature).float(),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature).tolist(),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature)[:, None],
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k + 1 if k < len(bank) else k, temperature),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, 20, temperature),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, 0.1),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature**2),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank.abs(), bank_labels, queries.abs(), k, temperature),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank - bank.mean(0), bank_labels, queries - bank.mean(0), k, temperature),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature) + 1,
+    lambda bank, bank_labels, queries, k, temperature: bank_labels[knn_stable(bank, torch.arange(len(bank)), queries, k, temperature)],
+    lambda bank, bank_labels, queries, k, temperature: torch.stack([knn_stable(bank, bank_labels, q[None], k, temperature) for q in queries]),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries - queries.mean(0), k, temperature),
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank.half(), bank_labels, queries.half(), k, temperature) * 0,
+    lambda bank, bank_labels, queries, k: knn_stable(bank, bank_labels, queries, k, 0.1),
+]  # fmt: skip
+
+RIGHT = [(e, f) for e, group in ((LEARNING_RATE, RATES), (TRAIN_STEP, STEPS), (KNN, KNNS)) for f in group]
+WRONG = [(e, f) for e, group in ((LEARNING_RATE, WRONG_RATES), (TRAIN_STEP, WRONG_STEPS), (KNN, WRONG_KNNS)) for f in group]
+
+
+def named(pairs):
+    return [f"{e.name}-{i}-{getattr(f, '__name__', type(f).__name__)}" for i, (e, f) in enumerate(pairs)]
+
+
+@pytest.mark.parametrize(("exercise", "function"), RIGHT, ids=named(RIGHT))
+def test_a_right_answer_in_another_style_passes(exercise, function):
+    verdict = judge(exercise, function)
+    assert verdict.status == "passed", (verdict.message, verdict.yours, verdict.expected)
+
+
+@pytest.mark.parametrize(("exercise", "function"), WRONG, ids=named(WRONG))
+def test_a_wrong_answer_never_passes(exercise, function):
+    assert judge(exercise, function).status == "failed"
+
+
+def test_the_lesson_restates_what_the_run_is_made_of():
+    check = checks_for("04")
+    assert {"projector", "predictor", "forward", "symmetric_loss"} <= set(dir(check))
+    assert check.whose("train_step") == "the reference train_step"
+
+
+def test_an_answer_is_used_where_it_is_right(capsys):
+    check = checks_for("04")
+    assert check.train_step(step_in_words) is step_in_words
+    assert check.whose("train_step", "knn") == "your train_step, the reference knn"
+    assert check.learning_rate(lambda step, total, *, lr, batch_size: lr) is LEARNING_RATE.reference
+    assert "not yet" in capsys.readouterr().out
