@@ -15,7 +15,12 @@ from typing import Any
 from torch import nn
 
 SHARE = 0.1  # of the time that may go into drawing: a picture takes longer than ten steps
-WORDS = {"loss": "loss {:.2f}", "std": "std {:.2f}", "effective_rank": "effective rank {:.1f}", "knn": "kNN {:.1%}"}
+WORDS = {
+    "loss": "loss {:.2f}",
+    "std": "std {:.2f}",
+    "effective_rank": "effective rank {:.1f}",
+    "knn": "kNN {:.1%}",
+}
 
 
 class LiveCurves:
@@ -35,14 +40,12 @@ class LiveCurves:
     ) -> None:
         import ipywidgets as W
 
-        from .plot import curves, png
-
         self.whose, self.measure, self.share = whose, measure, share
         self.rows: list[dict[str, Any]] = []
         self.next_drawing = -math.inf
-        self.picture = W.Image(format="png", value=png(curves([])), layout=W.Layout(max_width="100%"))
+        self.picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
         self.words = W.HTML(self._said())
-        self.view = W.VBox([self.picture, self.words])
+        self.view = W.VBox([self.words])  # the picture comes with the first row
 
     def __call__(self, row: Mapping[str, Any], model: nn.Module) -> dict[str, float]:
         """Takes in a row, draws it if there is time, and returns the columns that were measured."""
@@ -59,11 +62,13 @@ class LiveCurves:
         start = time.perf_counter()
         self.picture.value = png(curves(self.rows))
         self.words.value = self._said()
+        self.view.children = (self.picture, self.words)
         end = time.perf_counter()
         self.next_drawing = end + (end - start) * (1 / self.share - 1)
 
     def _said(self) -> str:
-        return "<br>".join(escape(text) for text in (in_words(self.rows), self.whose and f"Running: {self.whose}.") if text)
+        lines = [in_words(self.rows), f"Running: {self.whose}." if self.whose else ""]
+        return "<br>".join(escape(line) for line in lines if line)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ def solve(notebook: Any, lesson: str) -> list[str]:
         lines = cell.source.splitlines()
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            found = stubs(cell.source, known)
+            found = [stub for stub in stubs(cell.source) if stub.name in known]
             filled += [stub.name for stub in found]
             for stub in reversed(found):  # from the bottom: the lines above keep their numbers
                 lines[stub.lineno - 1 : stub.end_lineno] = _answer(known[stub.name], filled)
@@ -113,16 +113,15 @@ def solve(notebook: Any, lesson: str) -> list[str]:
     return filled
 
 
-def stubs(code: str, names: Mapping[str, Any]) -> list[ast.FunctionDef]:
-    """The functions of a cell that are among the names and hold nothing but a docstring and `...`."""
-    return [node for node in _functions(code) if node.name in names and all(map(_says_nothing, node.body))]
-
-
-def _functions(code: str) -> list[ast.FunctionDef]:
+def stubs(code: str) -> list[ast.FunctionDef]:
+    """The functions of a cell that hold nothing but a docstring and `...`; none where the cell has a magic."""
     try:
-        return [node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
-    except SyntaxError:  # a cell with a magic
+        nodes = ast.parse(code).body
+    except SyntaxError:
         return []
+    return [
+        node for node in nodes if isinstance(node, ast.FunctionDef) and all(map(_says_nothing, node.body))
+    ]
 
 
 def _says_nothing(node: ast.stmt) -> bool:

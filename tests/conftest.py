@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, and no CUDA test where there is no CUDA."""
+"""What all tests share: a cache of their own, strict checks in kernels, and no CUDA test where there is no CUDA."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Kernels and subprocesses inherit the variable, so that no test reads or writes a user's cache."""
+    """Kernels and subprocesses inherit the variables: no user's cache is touched, and a failed check is an error."""
     folder = tempfile.TemporaryDirectory(prefix="simsiam-cache-", ignore_cleanup_errors=True)
     config.stash[CACHE] = folder
     os.environ["SIMSIAM_CACHE"] = folder.name
+    os.environ["SIMSIAM_CHECKS"] = "strict"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def checks_as_a_student_has_them(monkeypatch):
+    """A test function sees cards; the kernels in which nbval runs the notebooks are strict."""
+    monkeypatch.delenv("SIMSIAM_CHECKS", raising=False)
 
 
 @pytest.fixture

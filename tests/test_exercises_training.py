@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,7 +35,13 @@ def rate_of_numpy(step, total, lr, batch_size):
 
 
 def rate_of_torch(step, total, *, lr, batch_size):
-    return lr * batch_size / 256 * 0.5 * (1 + torch.cos(torch.tensor(math.pi * step / total, dtype=torch.float64)))
+    return (
+        lr
+        * batch_size
+        / 256
+        * 0.5
+        * (1 + torch.cos(torch.tensor(math.pi * step / total, dtype=torch.float64)))
+    )
 
 
 def rate_with_a_floor(step, total, *, lr, batch_size, floor=0.0):
@@ -60,37 +67,62 @@ class Rate:
         return rate_in_steps(step, total, lr=lr, batch_size=batch_size)
 
 
-RATES = [rate_in_steps, rate_by_square, rate_of_numpy, rate_of_torch, rate_with_a_floor, rate_from_the_end,
-         rate_of_torchs_own_schedule, Rate(), lambda step, total, lr=0.6, batch_size=64: rate_of_numpy(step, total, lr, batch_size),
-         lambda step, total, **knobs: rate_in_steps(int(step), int(total), **knobs)]  # fmt: skip
+RATES = [
+    rate_in_steps,
+    rate_by_square,
+    rate_of_numpy,
+    rate_of_torch,
+    rate_with_a_floor,
+    rate_from_the_end,
+    rate_of_torchs_own_schedule,
+    Rate(),
+    lambda step, total, lr=0.6, batch_size=64: rate_of_numpy(step, total, lr, batch_size),
+    lambda step, total, **knobs: rate_in_steps(int(step), int(total), **knobs),
+]
 
 
 def counting():
     """A rate that counts its calls instead of looking at the step."""
     calls = iter(range(10**9))
-    return lambda step, total, *, lr, batch_size: rate_in_steps(next(calls) % total, total, lr=lr, batch_size=batch_size)
+    return lambda step, total, *, lr, batch_size: rate_in_steps(
+        next(calls) % total, total, lr=lr, batch_size=batch_size
+    )
+
+
+def other(change):
+    """The right rate of wrong arguments."""
+    return lambda step, total, *, lr, batch_size: rate_of_numpy(*change(step, total, lr, batch_size))
+
+
+def made(change):
+    """Something wrong done to the right rate."""
+    return lambda step, total, *, lr, batch_size: change(rate_of_numpy(step, total, lr, batch_size))
+
+
+def curve(shape):
+    return lambda step, total, *, lr, batch_size: lr * batch_size / 256 * shape(step / total)
 
 
 WRONG_RATES = [
     lambda step, total, *, lr, batch_size: None if step else lr,
-    lambda step, total, *, lr, batch_size: [rate_in_steps(step, total, lr=lr, batch_size=batch_size)],
-    lambda step, total, *, lr, batch_size: str(rate_in_steps(step, total, lr=lr, batch_size=batch_size)),
-    lambda step, total, *, lr, batch_size: -rate_in_steps(step, total, lr=lr, batch_size=batch_size),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=0.6, batch_size=batch_size),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, 960, lr=lr, batch_size=batch_size),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, total + 1, lr=lr, batch_size=batch_size),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, max(1, total - 1), lr=lr, batch_size=batch_size),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=lr, batch_size=min(256, batch_size)),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=lr, batch_size=batch_size + 1),
-    lambda step, total, *, lr, batch_size: max(1e-3, rate_in_steps(step, total, lr=lr, batch_size=batch_size)),
-    lambda step, total, *, lr, batch_size: round(rate_in_steps(step, total, lr=lr, batch_size=batch_size), 3),
-    lambda step, total, *, lr, batch_size: 0.95 ** (100 * step / total) * lr * batch_size / 256,
-    lambda step, total, *, lr, batch_size: lr * batch_size / 256 * (0.1 if step > total / 2 else 1),
-    lambda step, total, *, lr, batch_size: rate_in_steps(step, total, lr=lr, batch_size=batch_size) * (step > 0 or total > 1),
-    lambda step, total, *, lr, batch_size: lr * batch_size / 256 * math.cos(math.pi * step / total / 2) ** 4,
-    lambda step, total, lr: rate_in_steps(step, total, lr=lr, batch_size=256),
+    lambda step, total, lr: lr,
     counting(),
-]  # fmt: skip
+    made(lambda rate: [rate]),
+    made(str),
+    made(lambda rate: -rate),
+    made(lambda rate: max(1e-3, rate)),
+    made(lambda rate: round(rate, 3)),
+    other(lambda step, total, lr, batch: (step, total, 0.6, batch)),
+    other(lambda step, total, lr, batch: (step, 960, lr, batch)),
+    other(lambda step, total, lr, batch: (step, total + 1, lr, batch)),
+    other(lambda step, total, lr, batch: (step, max(1, total - 1), lr, batch)),
+    other(lambda step, total, lr, batch: (step, total, lr, min(256, batch))),
+    other(lambda step, total, lr, batch: (step, total, lr, batch + 1)),
+    curve(lambda done: 0.95 ** (100 * done)),
+    curve(lambda done: 0.1 if done > 0.5 else 1),
+    curve(lambda done: math.cos(math.pi * done / 2) ** 4),
+    lambda step, total, *, lr, batch_size: rate_of_numpy(step, total, lr, batch_size) * (total > 1),
+]
 
 # ---- 4.2
 
@@ -146,8 +178,19 @@ class Step:
         return step_in_words(model, x1, x2)
 
 
-STEPS = [step_in_words, step_of_two_cosines, step_by_torch, step_detached_twice, step_by_name, step_of_forward, step_by_parts,
-         step_with_a_switch, step_in_train_mode, Step(), lambda *everything: step_in_words(*everything)]  # fmt: skip
+STEPS = [
+    step_in_words,
+    step_of_two_cosines,
+    step_by_torch,
+    step_detached_twice,
+    step_by_name,
+    step_of_forward,
+    step_by_parts,
+    step_with_a_switch,
+    step_in_train_mode,
+    Step(),
+    partial(step_with_a_switch, stop_gradient="target"),
+]
 
 
 def joined(model, x1, x2):
@@ -262,10 +305,14 @@ def knn_by_mask(bank, bank_labels, queries, k, temperature):
 def knn_of_numpy(bank, bank_labels, queries, k, temperature):
     device = queries.device
     b, q, y = (t.detach().cpu().numpy() for t in (bank, queries, bank_labels))
-    similar = (q / np.linalg.norm(q, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+    similar = (q / np.linalg.norm(q, axis=1, keepdims=True)) @ (
+        b / np.linalg.norm(b, axis=1, keepdims=True)
+    ).T
     index = np.argsort(-similar, axis=1)[:, :k]
     weights = np.exp(np.take_along_axis(similar, index, 1) / temperature)
-    votes = np.stack([np.bincount(y[i], weights=w, minlength=y.max() + 1) for i, w in zip(index, weights, strict=True)])
+    votes = np.stack(
+        [np.bincount(y[i], weights=w, minlength=y.max() + 1) for i, w in zip(index, weights, strict=True)]
+    )
     return torch.from_numpy(votes.argmax(axis=1)).to(device)
 
 
@@ -317,8 +364,20 @@ def knn_of_scikit_learn(bank, bank_labels, queries, k, temperature):
     return torch.from_numpy(neighbours.predict(queries.cpu().numpy())).to(queries.device)
 
 
-KNNS = [knn_with_a_number, knn_of_scikit_learn, knn_in_loops, knn_one_hot, knn_class_by_class, knn_by_softmax, knn_by_mask, knn_of_numpy, knn_index_add, knn_stable,
-        knn_by_columns, knn_short_numbers]  # fmt: skip
+KNNS = [
+    knn_with_a_number,
+    knn_of_scikit_learn,
+    knn_in_loops,
+    knn_one_hot,
+    knn_class_by_class,
+    knn_by_softmax,
+    knn_by_mask,
+    knn_of_numpy,
+    knn_index_add,
+    knn_stable,
+    knn_by_columns,
+    knn_short_numbers,
+]
 
 
 def knn_index_plus(bank, bank_labels, queries, k, temperature):
@@ -346,28 +405,63 @@ def knn_of_ten_classes(bank, bank_labels, queries, k, temperature):
     return votes.scatter_add_(1, bank_labels[index].clamp(max=4), (values / temperature).exp()).argmax(dim=1)
 
 
+def after(change):
+    """The right labels, and something wrong done to them."""
+    return lambda bank, bank_labels, queries, k, temperature: change(
+        knn_stable(bank, bank_labels, queries, k, temperature)
+    )
+
+
+def given(change):
+    """The right vote on wrong arguments."""
+    return lambda bank, bank_labels, queries, k, temperature: knn_stable(
+        *change(bank, bank_labels, queries, k, temperature)
+    )
+
+
+def knn_all_but_stacked(bank, bank_labels, queries, k, temperature):
+    return torch.stack([knn_stable(bank, bank_labels, q[None], k, temperature) for q in queries])
+
+
+def knn_of_the_nearest(bank, bank_labels, queries, k, temperature):
+    return bank_labels[knn_stable(bank, torch.arange(len(bank)), queries, k, temperature)]
+
+
+def knn_without_temperature(bank, bank_labels, queries, k):
+    return knn_stable(bank, bank_labels, queries, k, 0.1)
+
+
 WRONG_KNNS = [
-    knn_index_plus, knn_in_place, knn_made_elsewhere, knn_of_ten_classes,
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature).cpu(),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature).float(),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature).tolist(),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature)[:, None],
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k + 1 if k < len(bank) else k, temperature),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, 20, temperature),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, 0.1),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature**2),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank.abs(), bank_labels, queries.abs(), k, temperature),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank - bank.mean(0), bank_labels, queries - bank.mean(0), k, temperature),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries, k, temperature) + 1,
-    lambda bank, bank_labels, queries, k, temperature: bank_labels[knn_stable(bank, torch.arange(len(bank)), queries, k, temperature)],
-    lambda bank, bank_labels, queries, k, temperature: torch.stack([knn_stable(bank, bank_labels, q[None], k, temperature) for q in queries]),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank, bank_labels, queries - queries.mean(0), k, temperature),
-    lambda bank, bank_labels, queries, k, temperature: knn_stable(bank.half(), bank_labels, queries.half(), k, temperature) * 0,
-    lambda bank, bank_labels, queries, k: knn_stable(bank, bank_labels, queries, k, 0.1),
-]  # fmt: skip
+    knn_index_plus,
+    knn_in_place,
+    knn_made_elsewhere,
+    knn_of_ten_classes,
+    knn_all_but_stacked,
+    knn_of_the_nearest,
+    knn_without_temperature,
+    after(lambda labels: labels.cpu()),
+    after(lambda labels: labels.float()),
+    after(lambda labels: labels.tolist()),
+    after(lambda labels: labels[:, None]),
+    after(lambda labels: labels + 1),
+    after(lambda labels: labels * 0),
+    given(lambda b, y, q, k, t: (b, y, q, min(k + 1, len(b)), t)),
+    given(lambda b, y, q, k, t: (b, y, q, max(k - 1, 1), t)),
+    given(lambda b, y, q, k, t: (b, y, q, min(20, len(b)), t)),
+    given(lambda b, y, q, k, t: (b, y, q, k, 0.1)),
+    given(lambda b, y, q, k, t: (b, y, q, k, t**2)),
+    given(lambda b, y, q, k, t: (b, y, q, k, t / 2)),
+    given(lambda b, y, q, k, t: (b.abs(), y, q.abs(), k, t)),
+    given(lambda b, y, q, k, t: (b - b.mean(0), y, q - b.mean(0), k, t)),
+    given(lambda b, y, q, k, t: (b, y, q - q.mean(0), k, t)),
+]
 
 RIGHT = [(e, f) for e, group in ((LEARNING_RATE, RATES), (TRAIN_STEP, STEPS), (KNN, KNNS)) for f in group]
-WRONG = [(e, f) for e, group in ((LEARNING_RATE, WRONG_RATES), (TRAIN_STEP, WRONG_STEPS), (KNN, WRONG_KNNS)) for f in group]
+WRONG = [
+    (e, f)
+    for e, group in ((LEARNING_RATE, WRONG_RATES), (TRAIN_STEP, WRONG_STEPS), (KNN, WRONG_KNNS))
+    for f in group
+]
 
 
 def named(pairs):

@@ -197,6 +197,7 @@ def test_every_import_of_the_package_is_a_declared_dependency():
         "jupyter_client",
         "nbclient",
         "nbformat",
+        "packaging",
         "requests",
     }  # parts of jupyterlab and of pooch
     found = set()

@@ -29,8 +29,8 @@ def number(value: Any) -> Any:
 
 
 def kind(value: Any) -> Any:
-    """As `kind_and_shape`; a Python number is called so, whatever its value."""
-    return "a plain number" if isinstance(value, (int, float)) else kind_and_shape(value)
+    """As `kind_and_shape`; a Python float is called so, whatever its value."""
+    return "a plain number" if isinstance(value, float) else kind_and_shape(value)
 
 
 def in_float64(f: Function, *arguments: Tensor) -> dict[str, Any]:
@@ -78,6 +78,11 @@ def _change_p_in_place(p: Tensor, z: Tensor) -> Tensor:
 
 def _change_z_for_good(p: Tensor, z: Tensor) -> Tensor:
     return -F.cosine_similarity(p, z.requires_grad_(False), dim=1).mean()
+
+
+def _detach_the_length(p: Tensor, z: Tensor) -> Tensor:
+    p = p / p.norm(dim=1, keepdim=True).detach()
+    return -(p * F.normalize(z.detach(), dim=1)).sum(dim=1).mean()
 
 
 def _without_a_graph(p: Tensor, z: Tensor) -> Tensor:
@@ -147,7 +152,7 @@ NEGATIVE_COSINE = Exercise(
         Suspect("`p /= ...` changes p in place, which autograd does not allow here: write `p = p / ...`.",
                 _change_p_in_place),
         Suspect("The lengths were detached, too: p's length depends on p, and its gradient belongs to the loss.",
-                lambda p, z: -(p / p.detach().norm(dim=1, keepdim=True) * F.normalize(z.detach(), dim=1)).sum(1).mean()),
+                _detach_the_length),
         Suspect("Every p was compared with every z. Row i of p belongs to row i of z: `p * z`, not `p @ z.T`.",
                 lambda p, z: -(F.normalize(p, dim=1) @ F.normalize(z.detach(), dim=1).T).mean()),
         Suspect("The whole batch became one long vector: each image has a cosine of its own (dim=1), then comes the "
@@ -376,8 +381,7 @@ STOP_GRADIENT = Exercise(
                 lambda p, z, where: loss.stop_gradient(p, z, where)[::-1]),
         Suspect("Nothing is ever detached: `z.detach()` gives a *new* tensor, which has to be used.",
                 lambda p, z, where: (p, z)),
-        Suspect("Both are detached in every case. (`where == \"target\" or \"both\"` is always true: write `where in "
-                "(...)`.)",
+        Suspect("Both are detached in every case: `where == 'target' or 'both'` is always true, `where in (...)` is meant.",
                 _instead({"target": "both", "none": "both", "wrong_side": "both"})),
         Suspect("'target' stops nothing: z is to be detached there.", _instead({"target": "none"})),
         Suspect("'target' stops p as well: only z is to be detached there.", _instead({"target": "both"})),

@@ -7,6 +7,9 @@ by colour alone.
 
 from __future__ import annotations
 
+from .lesson_loss import flow_fields, flow_path
+from .lesson_network import architecture, channel_statistics, directions, layer_scales
+from .lesson_views import TURNED, knobs, readable, sampling, sheet
 from .look import THEME, label, png, styles, theme
 from .maps import embedding_2d, spectra, triptych
 from .pictures import gallery, views
@@ -14,13 +17,24 @@ from .runs import ablation, curves, mean_and_sd
 
 __all__ = [
     "THEME",
+    "TURNED",
     "ablation",
+    "architecture",
+    "channel_statistics",
     "curves",
+    "directions",
     "embedding_2d",
+    "flow_fields",
+    "flow_path",
     "gallery",
+    "knobs",
     "label",
+    "layer_scales",
     "mean_and_sd",
     "png",
+    "readable",
+    "sampling",
+    "sheet",
     "spectra",
     "styles",
     "theme",
