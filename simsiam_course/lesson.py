@@ -107,7 +107,8 @@ def setup(number: str) -> Course:
     lesson, gpu = course.lesson, course.device.type == "cuda"
     name = torch.cuda.get_device_name(0) if gpu else f"CPU, {torch.get_num_threads()} threads"
     print(f"Lesson {number}, {lesson.title}: about {lesson.minutes} minutes of reading and writing.")
-    print(f"Device: {name}. The cells run for about {lesson.machine_minutes:g} min on two CPU cores.{colab.advice(gpu)}")
+    cost = f"The cells run for about {lesson.machine_minutes:g} min on two CPU cores."
+    print(f"Device: {name}. {cost}{colab.advice(gpu)}")
     notes = [note for note in (colab.complete(), _quick()) if note]
     if notes:
         print(" ".join(notes))

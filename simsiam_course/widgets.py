@@ -17,7 +17,9 @@ class Prediction:
         import ipywidgets as W
 
         self.question, self.choices = question, tuple(choices)
-        self.buttons = W.RadioButtons(options=list(choices), value=choices[0], layout=W.Layout(width="max-content"))
+        self.buttons = W.RadioButtons(
+            options=list(choices), value=choices[0], layout=W.Layout(width="max-content")
+        )
         self.view = W.VBox([W.HTML(f"<b>Your prediction.</b> {question}"), self.buttons])
 
     @property

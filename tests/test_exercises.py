@@ -1,4 +1,4 @@
-"""Every check tells right from wrong: the reference and its solution pass, each known wrong answer gets its sentence."""
+"""Checks tell right from wrong: reference and solution pass, each known wrong answer gets its own sentence."""
 
 from __future__ import annotations
 

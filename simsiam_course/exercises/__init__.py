@@ -47,7 +47,8 @@ class Checks:
         def check(function: Any) -> Any:
             return self._check(exercise, function)
 
-        check.__name__, check.__doc__ = name, f"Exercise {exercise.number}: your function in, the one to go on with out."
+        check.__name__ = name
+        check.__doc__ = f"Exercise {exercise.number}: your function in, the one to go on with out."
         return check
 
     def __dir__(self) -> list[str]:
@@ -71,7 +72,7 @@ class Checks:
         return ", ".join(said)
 
     def hint(self, number: str) -> None:
-        """Shows the next of an exercise's three hints: the idea, the function, the line. Errors: `InputError`, number."""
+        """Shows the next of three hints: the idea, the function, the line. Errors: `InputError`, unknown number."""
         exercise = self._find(number)
         shown = min(3, self._hints_shown.get(number, 0) + 1)
         self._hints_shown[number] = shown

@@ -104,7 +104,9 @@ def judge(exercise: Exercise, function: Any, *, seconds: float = SECONDS) -> Ver
                     cause = likely_cause(exercise, fact, function, yours)
                     return Verdict("failed", fact.says, shown(yours), shown(expected), cause)
     except TooSlow:
-        return Verdict("failed", f"It ran for more than {seconds:g} seconds.", cause="Is there a loop without an end?")
+        return Verdict(
+            "failed", f"It ran for more than {seconds:g} seconds.", cause="Is there a loop without an end?"
+        )
     return Verdict("passed", "")
 
 
@@ -115,7 +117,9 @@ def is_attempted(function: Any) -> bool:
     code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
     if code is None:
         return True
-    work = [i.opname for i in dis.get_instructions(code) if i.opname not in ("RESUME", "NOP", "COPY_FREE_VARS")]
+    work = [
+        i.opname for i in dis.get_instructions(code) if i.opname not in ("RESUME", "NOP", "COPY_FREE_VARS")
+    ]
     returned = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_CONST", "RETURN_CONST")]
     nothing = set(work) <= {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"} and len(work) <= 2
     return not (nothing and returned in ([None], [Ellipsis]))
@@ -155,7 +159,9 @@ def same(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a.shape != b.shape or a.dtype.is_floating_point != b.dtype.is_floating_point:
             return False
-        return bool(torch.allclose(a.detach().double(), b.detach().double(), tolerance, tolerance, equal_nan=True))
+        return bool(
+            torch.allclose(a.detach().double(), b.detach().double(), tolerance, tolerance, equal_nan=True)
+        )
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
@@ -218,7 +224,9 @@ def unchanged(function: Function, *arguments: Any) -> dict[str, bool]:
     """Whether a call leaves its tensor arguments as they were, by place."""
     before = [a.detach().clone() if isinstance(a, Tensor) else None for a in arguments]
     function(*arguments)
-    pairs = [(i, old, new) for i, (old, new) in enumerate(zip(before, arguments, strict=True)) if old is not None]
+    pairs = [
+        (i, old, new) for i, (old, new) in enumerate(zip(before, arguments, strict=True)) if old is not None
+    ]
     return {f"argument {i + 1}": bool(torch.equal(old, new.detach())) for i, old, new in pairs}
 
 
@@ -232,8 +240,10 @@ def elsewhere(function: Function, *arguments: Any) -> str:
     try:
         result = function(*moved)
     except Exception as error:
-        wrong = ("same device", "no data!", "can't convert meta", "device type")
-        return "an error about devices" if any(words in str(error) for words in wrong) else "where its input is"
+        wrong = ("same device", "expected device", "no data!", "can't convert meta", "device type")
+        return (
+            "an error about devices" if any(words in str(error) for words in wrong) else "where its input is"
+        )
     first = result[0] if isinstance(result, (tuple, list)) and result else result
     at_home = not isinstance(first, Tensor) or first.device.type == "meta"
     return "where its input is" if at_home else f"on the {first.device.type}"

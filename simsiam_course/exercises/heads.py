@@ -415,7 +415,7 @@ PROJECTOR = Exercise(
         "A hidden layer is three modules in this order: "
         "Linear, BN, ReLU. The output layer is Linear and BN, without ReLU.",
         "`nn.Sequential(...)` puts modules in a row; the last one is `nn.BatchNorm1d(projection_dim, affine=False)`.",
-        "`nn.Sequential(nn.Linear(backbone_dim, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU(), "
+        "`return nn.Sequential(nn.Linear(backbone_dim, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU(), "
         "nn.Linear(hidden_dim, projection_dim), nn.BatchNorm1d(projection_dim, affine=False))`",
     ),
     solution=_solution_projector,
@@ -559,7 +559,7 @@ PREDICTOR = Exercise(
         "It is the projector's first layer, made narrow, and a plain Linear back to dim channels.",
         "`nn.Linear(dim, hidden_dim)`, `nn.BatchNorm1d(hidden_dim)`, `nn.ReLU()`, `nn.Linear(hidden_dim, "
         "dim)`, and nothing after it.",
-        "`nn.Sequential(nn.Linear(dim, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU(), "
+        "`return nn.Sequential(nn.Linear(dim, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU(), "
         "nn.Linear(hidden_dim, dim))`",
     ),
     solution=_solution_predictor,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import loss
+from ..loss import negative_cosine
 from .core import Exercise, Fact, Function, Suspect, elsewhere, gradients, kind_and_shape, unchanged
 
 
@@ -90,10 +91,16 @@ def _without_a_graph(p: Tensor, z: Tensor) -> Tensor:
         return -F.cosine_similarity(p, z, dim=1).mean()
 
 
+def _plain_negative_cosine(p: Tensor, z: Tensor) -> Tensor:
+    p = F.normalize(p, dim=1)  # (B, D), each row of length 1
+    z = F.normalize(z.detach(), dim=1)  # (B, D), a target
+    return -(p * z).sum(dim=1).mean()  # (B, D) -> (B,) -> ()
+
+
 NEGATIVE_COSINE = Exercise(
     "3.1",
     "negative_cosine",
-    loss.negative_cosine,
+    negative_cosine,
     facts=[
         Fact("For p and z of shape (6, 5) it gives one number, a tensor of shape ().", lambda f: kind(f(*pair()))),
         Fact(
@@ -173,6 +180,7 @@ NEGATIVE_COSINE = Exercise(
         "`F.normalize(p, dim=1)` gives every row length 1; `z.detach()` makes z a target.",
         "`return -(F.normalize(p, dim=1) * F.normalize(z.detach(), dim=1)).sum(dim=1).mean()`",
     ),
+    solution=_plain_negative_cosine,
 )  # fmt: skip
 
 
@@ -209,7 +217,11 @@ def _all_stopped(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
         return loss.symmetric_loss(p1, p2, z1, z2)
 
 
-D = loss.negative_cosine
+def _plain_symmetric_loss(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
+    return negative_cosine(p1, z2) / 2 + negative_cosine(p2, z1) / 2  # each view predicts the other
+
+
+D = negative_cosine
 SYMMETRIC_LOSS = Exercise(
     "3.2",
     "symmetric_loss",
@@ -285,6 +297,7 @@ SYMMETRIC_LOSS = Exercise(
         "Use your `negative_cosine` twice, with p of one view and z of the other.",
         "`return negative_cosine(p1, z2) / 2 + negative_cosine(p2, z1) / 2`",
     ),
+    solution=_plain_symmetric_loss,
 )  # fmt: skip
 
 
@@ -381,7 +394,7 @@ STOP_GRADIENT = Exercise(
                 lambda p, z, where: loss.stop_gradient(p, z, where)[::-1]),
         Suspect("Nothing is ever detached: `z.detach()` gives a *new* tensor, which has to be used.",
                 lambda p, z, where: (p, z)),
-        Suspect("Both are detached in every case: `where == 'target' or 'both'` is always true, `where in (...)` is meant.",
+        Suspect("Both are detached in every case: `where == 'target' or 'both'` is always true, use `where in (...)`.",
                 _instead({"target": "both", "none": "both", "wrong_side": "both"})),
         Suspect("'target' stops nothing: z is to be detached there.", _instead({"target": "none"})),
         Suspect("'target' stops p as well: only z is to be detached there.", _instead({"target": "both"})),
@@ -424,6 +437,11 @@ def _shift_z_in_place(p: Tensor, z: Tensor) -> Tensor:
     z = z.detach()
     z -= z.amax(dim=1, keepdim=True)
     return F.cross_entropy(p, F.softmax(z, dim=1))
+
+
+def _plain_cross_entropy_similarity(p: Tensor, z: Tensor) -> Tensor:
+    odds = F.softmax(z.detach(), dim=1)  # (B, D), each row sums to 1; z is a target
+    return -(odds * F.log_softmax(p, dim=1)).sum(dim=1).mean()  # (B, D) -> (B,) -> ()
 
 
 CROSS_ENTROPY = Exercise(
@@ -494,6 +512,7 @@ CROSS_ENTROPY = Exercise(
         "`F.softmax(z, dim=1)` and `F.log_softmax(p, dim=1)`; the target z is detached.",
         "`return -(F.softmax(z.detach(), dim=1) * F.log_softmax(p, dim=1)).sum(dim=1).mean()`",
     ),
+    solution=_plain_cross_entropy_similarity,
 )  # fmt: skip
 
 EXERCISES = (NEGATIVE_COSINE, SYMMETRIC_LOSS, STOP_GRADIENT, CROSS_ENTROPY)

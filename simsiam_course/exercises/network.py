@@ -504,7 +504,8 @@ IDENTITY_PREDICTOR = Exercise(
         "With `one = torch.eye(dim)`, the first layer's weight is `torch.cat([one, -one])`, the second's "
         "`torch.cat([one, -one], dim=1)`. Set them inside `with torch.no_grad():`.",
         "`h = nn.Sequential(nn.Linear(dim, 2 * dim, bias=False), nn.ReLU(), nn.Linear(2 * dim, dim, bias=False))`, "
-        "then `h[0].weight.copy_(torch.cat([one, -one]))` and `h[2].weight.copy_(torch.cat([one, -one], dim=1))`",
+        "then `h[0].weight.copy_(torch.cat([one, -one]))` and `h[2].weight.copy_(torch.cat([one, -one], dim=1))`, "
+        "and `return h`",
     ),
 )  # fmt: skip
 

@@ -17,7 +17,8 @@ def source(function: Callable[..., Any], name: str | None = None) -> str:
     """The function's code, ready to run in a notebook, under another name where one is given."""
     code = textwrap.dedent(inspect.getsource(function))
     tree = ast.parse(code).body[0]
-    assert isinstance(tree, ast.FunctionDef)
+    if not isinstance(tree, ast.FunctionDef):
+        raise TypeError(f"{function!r} is no function with a `def`.")
     lines = code.splitlines()
     drop = [node for node in tree.body if _is_check(node)]
     if len(tree.body) > 1 and ast.get_docstring(tree) is not None:
@@ -38,7 +39,11 @@ def _is_check(node: ast.stmt) -> bool:
     """A call of check_..., or an `if` that does nothing but raise."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         return isinstance(node.value.func, ast.Name) and bool(CHECK.fullmatch(node.value.func.id))
-    return isinstance(node, ast.If) and not node.orelse and all(isinstance(part, ast.Raise) for part in node.body)
+    return (
+        isinstance(node, ast.If)
+        and not node.orelse
+        and all(isinstance(part, ast.Raise) for part in node.body)
+    )
 
 
 def _imports(function: Callable[..., Any], tree: ast.Module) -> list[str]:

@@ -14,21 +14,6 @@ from ..data import ImageSet
 from ..errors import InputError
 from .core import Exercise, Fact, Function, Suspect, elsewhere, kind_and_shape, unchanged
 
-
-def at_home(function: Function, *arguments: Any) -> str:
-    """As `elsewhere`, and a tensor made on the CPU is found, too, whatever words PyTorch has for it."""
-
-    def call(*moved: Any) -> Any:
-        try:
-            return function(*moved)
-        except RuntimeError as error:
-            if "expected device" in str(error):
-                raise RuntimeError("device type") from error
-            raise
-
-    return elsewhere(call, *arguments)
-
-
 # ---- 1.1
 
 
@@ -47,8 +32,8 @@ def _area_and_ratio(f: Function) -> dict[str, Tensor]:
 
 
 def _edges(f: Function) -> dict[str, Tensor]:
-    area, ratio, _ = boxes()
-    first, last = f(area, ratio, torch.zeros(5, 2)), f(area, ratio, torch.ones(5, 2))
+    area, ratio, _ = boxes(2)
+    first, last = f(area, ratio, torch.zeros(2, 2)), f(area, ratio, torch.ones(2, 2))
     return {"top and left": first[:, :2], "bottom and right": last[:, :2] + last[:, 2:]}
 
 
@@ -92,7 +77,7 @@ CROP_BOX = Exercise(
              lambda f: unchanged(f, *boxes())),
         Fact("float64 in, float64 out.", lambda f: kind_and_shape(f(*(t.double() for t in boxes())))),
         Fact("It computes where its arguments are: no `.cpu()`, no tensor made on another device.",
-             lambda f: at_home(f, *boxes())),
+             lambda f: elsewhere(f, *boxes())),
     ],
     suspects=[
         Suspect("The root is missing: height times width must give the area, not its square.",
@@ -251,7 +236,7 @@ COLOUR_MAP = Exercise(
         Fact("It works for a batch of one, too.", lambda f: f(*knobs(1)), 1e-3),
         Fact("The arguments stay as they were: nothing is changed in place.", lambda f: unchanged(f, *knobs())),
         Fact("It computes where its arguments are: constants are made with `device=brightness.device`.",
-             lambda f: at_home(f, *knobs())),
+             lambda f: elsewhere(f, *knobs())),
     ],
     suspects=[
         Suspect("The last column is 0, so contrast only darkens. It must add (1 - contrast) times the mean grey.",
@@ -341,6 +326,21 @@ def _rows(f: Function) -> dict[str, list[int]]:
     back = torch.tensor([1, 3, 5, 0, 4, 2])  # the image of each brightness
     return {
         name: back[x.flatten(1).mean(1).argsort().argsort()].tolist() for name, x in (("x1", x1), ("x2", x2))
+    }
+
+
+def _white(f: Function) -> dict[str, Tensor]:
+    x1, x2 = _views(f, torch.full((1, 3, 8, 12), 255, dtype=torch.uint8), NOTHING)
+    return {"x1": x1.mean((0, 2, 3)), "x2": x2.mean((0, 2, 3))}
+
+
+def _clean(f: Function) -> dict[str, str]:
+    images = pictures()
+    views = _views(f, images.clone(), NOTHING)
+    expected = normalise(images, MEAN, STD)
+    alike = [torch.allclose(x, expected, atol=1e-4) for x in views]
+    return {
+        name: "the images" if yes else "something else" for name, yes in zip(("x1", "x2"), alike, strict=True)
     }
 
 
@@ -491,8 +491,9 @@ TWO_VIEWS = Exercise(
     facts=[
         Fact("For six images of 8 x 12 pixels it gives two tensors of shape (6, 3, 8, 12), float32.", _two_of_them),
         Fact("Row i of both views shows image i.", _rows),
-        Fact("With an augmentation that changes nothing, both views are (images / 255 - mean) / std.",
-             lambda f: _views(f, pictures(), NOTHING)),
+        Fact("Both views are normalised, (pixel - mean) / std: with mean (.5, .4, .3) and std (.2, .25, .3) "
+             "white is (2.5, 2.4, 2.333).", _white),
+        Fact("An augmentation that changes nothing gives the clean images, normalised, in both views.", _clean),
         Fact("The two views of an image differ.", _differ),
         Fact("Eight times the same image: each row and each view has its own draw, 16 different views.", _own_draws),
         Fact("The views are independent: half of the first, half of the second, and a quarter of both are mirrored.",
@@ -504,7 +505,7 @@ TWO_VIEWS = Exercise(
         Fact("images, mean and std stay as they were: nothing is changed in place.", _left_alone),
         Fact("It works for a batch of one, too, whose two views differ.", _single),
         Fact("It computes where the images are: no `.cpu()`.",
-             lambda f: at_home(lambda i, m, s: f(i, FULL, torch.Generator(), m, s), pictures(), MEAN, STD)),
+             lambda f: elsewhere(lambda i, m, s: f(i, FULL, torch.Generator(), m, s), pictures(), MEAN, STD)),
     ],
     suspects=[
         Suspect("The same view came back twice. One call of `augmentation`, or one `draw`, serves one view: "

@@ -60,7 +60,8 @@ def channel_statistics(outputs: Mapping[str, Tensor]) -> Figure:
         right.stairs(heights, edges, color=look.colour, linestyle=look.line, linewidth=1.8)
     left.set(title="Each channel over the batch", xlabel="mean", ylabel="standard deviation")
     left.set_ylim(bottom=0)
-    right.set(title="Cosines between different images", xlabel="cosine", ylabel="density", xlim=(-1, 1))
+    right.set(title="Cosines between different images", xlabel="cosine", ylabel="density", xlim=(-1, 1),
+              xticks=(-1, -0.5, 0, 0.5, 1))  # fmt: skip
     line_legend(figure, {label(name): style[name] for name in outputs})
     return figure
 
@@ -147,7 +148,7 @@ def layer_scales(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
 def _plain(value: float, _: Any) -> str:
     """A tick of a logarithmic axis: 0.01, not a formula; the second argument is its position."""
-    return f"{value:g}"
+    return f"{value:.8f}".rstrip("0").rstrip(".")
 
 
 def _draw_widths(ax: Axes, model: SimSiam, features: int) -> None:
