@@ -36,7 +36,8 @@ class Checks:
         self._exercises = {exercise.name: exercise for exercise in exercises}
         self._restated = {exercise.name: exercise for exercise in restated}  # of earlier lessons
         self._hints_shown: dict[str, int] = {}
-        self.results = {e.number: Verdict("not attempted", "Not attempted yet.") for e in exercises}
+        both = (*exercises, *restated)
+        self.results = {e.number: Verdict("not attempted", "Not attempted yet.") for e in both}
 
     def __getattr__(self, name: str) -> Callable[[Any], Any]:
         known = {**self.__dict__.get("_restated", {}), **self.__dict__.get("_exercises", {})}
@@ -92,7 +93,7 @@ class Checks:
     def progress(self) -> None:
         """Prints where the student stands: a line for each exercise, and how many are passed."""
         passed = sum(verdict.status == "passed" for verdict in self.results.values())
-        for exercise in self._exercises.values():
+        for exercise in sorted((*self._exercises.values(), *self._restated.values()), key=lambda e: e.number):
             print(f"{exercise.number}  {exercise.name:<26} {self._status(exercise.number)}")
         print(f"{passed} of {len(self.results)} passed.")
 
@@ -102,7 +103,6 @@ class Checks:
     def _find(self, number: str) -> Exercise:
         for exercise in (*self._exercises.values(), *self._restated.values()):
             if exercise.number == number:
-                self.results.setdefault(number, Verdict("not attempted", "Not attempted yet."))
                 return exercise
         known = ", ".join(exercise.number for exercise in self._exercises.values())
         raise InputError(f"There is no exercise {number!r} in this lesson: choose one of {known}.")
