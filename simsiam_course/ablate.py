@@ -21,6 +21,7 @@ from .evaluate import measure
 from .files import append_line, make_folder, read_lines
 from .recipe import Recipe
 from .train import Diverged, History, fit
+from .watch import Watch, pack
 
 LEDGER = "results.jsonl"
 HISTORY_ROWS = 60  # enough for a curve; the ledger stays small
@@ -32,27 +33,34 @@ class Experiment:
     """A question, the variants that answer it, and what the paper found.
 
     `variants` maps a name to the knobs in which it differs from the default `Recipe`; `base` holds those they share.
+    `paper` maps a variant to its linear accuracy there and where that stands; `panels` says which variants are drawn
+    together, by the title of the figure, all in one where it is empty.
     """
 
     name: str
     title: str
     question: str
-    paper: str
+    paper: dict[str, tuple[str, str]]
     variants: dict[str, dict[str, Any]]
     base: dict[str, Any] = field(default_factory=dict)
     data: str = "patterns"
+    panels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def recipe(self, variant: str, seed: int) -> Recipe:
         """The recipe of one run."""
         return Recipe.from_dict({**self.base, **self.variants[variant], "seed": seed})
 
 
+PAPER = "67.7 ± 0.1 %"  # with all parts, 100 passes; 68.1 where h keeps its rate
 COLLAPSE = Experiment(
     name="collapse",
     title="What keeps SimSiam from collapsing?",
     question="Which of the two parts, the stop-gradient and the predictor, can be left out?",
-    paper="With both: 67.7 +- 0.1 % linear accuracy on ImageNet. Without stop-gradient: 0.1 % (Fig. 2). "
-    "Without a predictor: 0.1 % (Table 1a).",
+    paper={
+        "simsiam": (PAPER, "Fig. 2"),
+        "no_stop_gradient": ("0.1 %", "Fig. 2"),
+        "no_predictor": ("0.1 %", "Table 1a"),
+    },
     variants={
         "simsiam": {},
         "no_stop_gradient": {"stop_gradient": "none"},
@@ -64,15 +72,19 @@ STOP_GRADIENT = Experiment(
     name="stop_gradient",
     title="Where must the gradient stop?",
     question="On the target, nowhere, on the side of the predictor, or on both sides?",
-    paper="On the target: 67.7 %. Nowhere: 0.1 % (Fig. 2). The other two are not in the paper.",
+    paper={"target": (PAPER, "Fig. 2"), "none": ("0.1 %", "Fig. 2")},
     variants={name: {"stop_gradient": name} for name in ("target", "none", "wrong_side", "both")},
 )
 PREDICTOR = Experiment(
     name="predictor",
     title="What must the predictor be able to do?",
     question="Must h learn, and how much must it be able to learn?",
-    paper="MLP: 67.7 %. No predictor: 0.1 % (Table 1a). Random and never trained: 1.5 %, the loss stays high, "
-    "which is not collapse (Table 1b). Rate not decayed: 68.1 % (Table 1c).",
+    paper={
+        "mlp": ("68.1 %", "Table 1c"),
+        "none": ("0.1 %", "Table 1a"),
+        "frozen": ("1.5 %", "Table 1b: the loss stays high, no collapse"),
+        "mlp_decayed": ("67.7 %", "Table 1, baseline"),
+    },
     variants={
         **{name: {"predictor": name} for name in ("mlp", "none", "frozen", "bias", "linear", "directpred")},
         "mlp_decayed": {"predictor_schedule": "same"},
@@ -82,14 +94,44 @@ OUTPUT_BN = Experiment(
     name="output_bn",
     title="What does the batch norm on z do to a collapse?",
     question="With and without stop-gradient: does the standard deviation still tell?",
-    paper="Output BN with its affine part 68.1 %, without it 68.2 %, no BN on the output 67.4 % (Table 3).",
+    paper={
+        "bn_affine_free": ("68.2 %", "Sec. 4.4"),
+        "bn_affine": ("68.1 %", "Table 3c"),
+        "bn_none": ("67.4 %", "Table 3b"),
+    },
     variants={
-        f"{bn}{label}": {"output_bn": bn, "stop_gradient": stop}
+        f"bn_{bn}{label}": {"output_bn": bn, "stop_gradient": stop}
         for bn in ("affine_free", "affine", "none")
         for label, stop in (("", "target"), ("_no_stop_gradient", "none"))
     },
 )
-EXPERIMENTS = {experiment.name: experiment for experiment in (COLLAPSE, STOP_GRADIENT, PREDICTOR, OUTPUT_BN)}
+_OTHER_BN = {
+    name: knobs for name, knobs in OUTPUT_BN.variants.items() if not name.startswith("bn_affine_free")
+}
+FAILURES = Experiment(
+    name="failures",
+    title="In which ways does SimSiam fail?",
+    question="Where the gradient stops, what the predictor may do, whether z is normalised: what breaks, and how?",
+    paper={
+        **COLLAPSE.paper,
+        "frozen": PREDICTOR.paper["frozen"],
+        **{name: OUTPUT_BN.paper[name] for name in ("bn_affine", "bn_none")},
+    },
+    variants={
+        **COLLAPSE.variants,
+        "wrong_side": {"stop_gradient": "wrong_side"},
+        "frozen": {"predictor": "frozen"},
+        **_OTHER_BN,
+    },
+    panels={
+        "Stop-gradient and predictor": tuple(COLLAPSE.variants),
+        "Stop-gradient on the wrong side, predictor never trained": ("simsiam", "wrong_side", "frozen"),
+        "Batch norm on z": ("simsiam", "no_stop_gradient", *_OTHER_BN),
+    },
+)
+EXPERIMENTS = {
+    experiment.name: experiment for experiment in (COLLAPSE, FAILURES, STOP_GRADIENT, PREDICTOR, OUTPUT_BN)
+}
 
 
 def find(name: str) -> Experiment:
@@ -116,9 +158,12 @@ def run_variant(
     recipe = experiment.recipe(variant, seed)
     model = recipe.build()
     history, figures, verdict = History(), {}, "diverged"
+    watch = Watch(train, test, recipe)
 
-    def keep(row: dict[str, Any], _: nn.Module) -> None:
-        history.append(row)
+    def keep(row: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+        measured = watch(row, model)
+        history.append({**row, **measured})
+        return measured
 
     try:
         fit(model, train, recipe, device=device, callback=keep, progress=progress)
@@ -143,6 +188,7 @@ def run_variant(
         "diagnosis": verdict,
         "recipe": recipe.to_dict(),
         "history": thin(history),
+        "frames": [{"step": frame["step"], "points": pack(frame["points"])} for frame in watch.frames],
     }
     return row, model
 
@@ -152,13 +198,15 @@ def run(
 ) -> Iterator[dict[str, Any]]:
     """Runs every variant for seeds 0 to `seeds` - 1 and yields the ledger's rows; those there are not run again.
 
+    `out` is a folder, or the ledger itself where it ends in .jsonl.
     Errors: `InputError` where `out` cannot be written or its ledger is damaged.
     """
     from tqdm.auto import tqdm
 
     from .data import load_pair
 
-    path = make_folder(out) / LEDGER
+    path = ledger_path(out)
+    make_folder(path.parent)
     known = {key(row): row for row in (read_lines(path) if path.exists() else [])}
     plan = [(seed, variant) for seed in range(seeds) for variant in experiment.variants]
     train, test = load_pair(experiment.data)
@@ -180,23 +228,35 @@ def key(row: dict[str, Any]) -> tuple[str, str, int, Recipe]:
         raise InputError(f"A row of the ledger lacks {error}: delete the row or the file.") from None
 
 
-def read_ledger(folder: str | Path) -> list[dict[str, Any]]:
-    """The rows of a folder's ledger. Errors: `InputError` where there is none, it is empty or it is damaged."""
-    path = Path(folder) / LEDGER
+def ledger_path(place: str | Path) -> Path:
+    """The ledger of a folder, or the place itself where it ends in .jsonl."""
+    return Path(place) if Path(place).suffix == ".jsonl" else Path(place) / LEDGER
+
+
+def read_ledger(place: str | Path) -> list[dict[str, Any]]:
+    """The rows of a ledger, or of a folder's. Errors: `InputError` where there is none, it is empty or damaged."""
+    path = ledger_path(place)
     rows = read_lines(path) if path.is_file() else []
     if not rows:
-        raise InputError(f"'{folder}' holds no results: name a folder that 'demo' or 'ablate' has written.")
+        raise InputError(f"'{place}' holds no results: name a folder that 'demo' or 'ablate' has written.")
     for row in rows:
         key(row)
     return rows
 
 
 def thin(history: list[dict[str, Any]], rows: int = HISTORY_ROWS) -> list[dict[str, Any]]:
-    """At most `rows` rows of a history, evenly spread, the last one always among them."""
-    if len(history) <= rows:
-        return list(history)
-    stride = (len(history) - 1) / (rows - 1)
-    return [history[round(i * stride)] for i in range(rows)]
+    """About `rows` rows of a history, evenly spread, with the last one and all where the kNN was measured.
+
+    Numbers keep five digits, which is more than a curve shows.
+    """
+    stride = max(1.0, (len(history) - 1) / (rows - 1))
+    kept = {round(i * stride) for i in range(min(rows, len(history)))}
+    kept |= {i for i, row in enumerate(history) if row.get("knn") is not None}
+    return [{name: _short(value) for name, value in history[i].items()} for i in sorted(kept)]
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -144,11 +144,12 @@ def evaluate(
 @app.command()
 def ablate(
     name: Annotated[
-        str, typer.Argument(help="An experiment: collapse, stop_gradient, predictor or output_bn.")
+        str, typer.Argument(help="An experiment: collapse, failures, stop_gradient, predictor or output_bn.")
     ],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the ledger (default: runs/ablate-<name>).")
+        Path | None,
+        typer.Option(help="Folder of the ledger, or the ledger as FILE.jsonl (default: runs/ablate-<name>)."),
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -159,31 +160,37 @@ def ablate(
 
     experiment = experiments.find(name)
     resolve_device(device)
-    folder = out or Path("runs") / f"ablate-{name}"
-    rows = list(experiments.run(experiment, seeds=seeds, out=folder, device=device, progress=_progress()))
+    place = out or Path("runs") / f"ablate-{name}"
+    rows = list(experiments.run(experiment, seeds=seeds, out=place, device=device, progress=_progress()))
     print(experiments.format_table(experiments.table(rows)))
-    print(f"Ledger: {folder / experiments.LEDGER}. A page of it: simsiam-course report {folder}")
+    print(f"Ledger: {experiments.ledger_path(place)}. A page of it: simsiam-course report {place}")
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A folder that demo or ablate has written.")]) -> None:
-    """Makes one self-contained HTML page of a ledger."""
+def report(
+    ledger: Annotated[
+        Path | None,
+        typer.Argument(
+            help="What demo or ablate has written (default: the course's own ledger of collapse)."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the page (default: the ledger's; for the course's, report)."),
+    ] = None,
+) -> None:
+    """Makes one self-contained HTML page of a ledger, and its figures."""
     from . import ablate as experiments
-    from . import plot
-    from .files import atomic_write
-    from .report import ablation_alt, experiment_report
+    from . import data_file
+    from .files import make_folder
+    from .report import write
 
-    rows = experiments.read_ledger(folder)
-    experiment = experiments.find(rows[0]["experiment"])
-    rows = [row for row in rows if row["experiment"] == experiment.name]
-    table = experiments.table(rows)
-    curves = plot.ablation(rows)
-    figures = [(curves, ablation_alt(table), "All variants of one experiment, seed by seed.")]
-    page = experiment_report(experiment, rows, table, None, figures)
-    atomic_write(folder / "ablation.png", plot.png(curves))
-    atomic_write(folder / "report.html", page.encode())
-    print(experiments.format_table(table))
-    print(f"Open {folder / 'report.html'} in a browser.")
+    place = ledger or data_file("results/collapse.jsonl")
+    rows = experiments.read_ledger(place)
+    beside = place.parent if place.suffix == ".jsonl" else place
+    page = write(rows, make_folder(out or (beside if ledger else Path("report"))))
+    print(experiments.format_table(experiments.table(rows)))
+    print(f"Open {page} in a browser.")
 
 
 @app.command()

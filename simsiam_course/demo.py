@@ -17,6 +17,8 @@ from .evaluate import baselines, embed, knn_accuracy, random_backbone
 from .files import atomic_write, make_folder, write_lines
 from .recipe import Recipe
 
+UNPRINTED = ("recipe", "history", "frames")  # long, and in the ledger
+
 
 def demo(
     out: str | Path,
@@ -28,10 +30,10 @@ def demo(
 ) -> dict[str, Any]:
     """Runs the 2x2 on `patterns` and writes results, figures, the report and the healthy weights into a folder.
 
-    Comes back: `runs` (one dict per variant and seed, without recipe and history), `baselines` (kNN accuracy of the
-    raw pixels and of a random backbone) and `seconds` of the whole. Files: `results.jsonl`, `ablation.png`,
-    `umap.png`, `report.html`, `healthy.safetensors`; those of an earlier demo are replaced. `on_run` is called with
-    every row as it comes.
+    Comes back: `runs` (one dict per variant and seed, without what is long), `baselines` (kNN accuracy of the raw
+    pixels and of a random backbone) and `seconds` of the whole. Files: `results.jsonl`, `ablation.png`, `umap.png`,
+    `report.html`, `healthy.safetensors`; those of an earlier demo are replaced. `on_run` is called with every row as
+    it comes.
     Errors: `InputError` where the folder cannot be written. Source: Fig. 2 and Table 1 of the paper.
     """
     start = time.perf_counter()
@@ -73,21 +75,10 @@ def demo(
         sample.classes,
         knn=accuracies,
     )
-    curves = plot.ablation(rows, baselines=base)
-    table = ablate.table(rows)
-    figures = [
-        (curves, report.ablation_alt(table), "All variants saw the same number of images."),
-        (
-            triptych,
-            "2-D maps of a random, a collapsed and a healthy backbone's features",
-            "Seed 0, the same images.",
-        ),
-    ]
-    page = report.experiment_report(COLLAPSE, rows, table, base, figures)
-    atomic_write(folder / "ablation.png", plot.png(curves))
+    alt = "2-D maps of a random, a collapsed and a healthy backbone's features"
+    report.write(rows, folder, baselines=base, features=[(triptych, alt, "Seed 0, the same images.")])
     atomic_write(folder / "umap.png", plot.png(triptych))
-    atomic_write(folder / "report.html", page.encode())
-    runs = [{name: value for name, value in row.items() if name not in ("recipe", "history")} for row in rows]
+    runs = [{name: value for name, value in row.items() if name not in UNPRINTED} for row in rows]
     return {"runs": runs, "baselines": base, "seconds": time.perf_counter() - start}
 
 

@@ -374,8 +374,7 @@ def _monitors(
 ) -> dict[str, float | None]:
     """loss, std, effective_rank and dim, on up to 2,048 images."""
     if len(images) > MONITORED:
-        shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        images = images.subset(shuffled[:MONITORED].sort().values)
+        images = images.sample(MONITORED, seed)
     z = project(model, images, batch_size=batch_size)  # (N, D)
     if not z.isfinite().all():
         return {"loss": math.nan, "std": math.nan, "effective_rank": math.nan, "dim": z.shape[1]}

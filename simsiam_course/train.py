@@ -57,6 +57,12 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def total_steps(recipe: Recipe, images: ImageSet) -> int:
+    """How many steps a run takes; with SIMSIAM_QUICK at most 30."""
+    steps = len(images) // recipe.batch_size * recipe.epochs
+    return min(steps, QUICK_STEPS) if os.environ.get("SIMSIAM_QUICK") else steps
+
+
 class History(list):
     """The rows of a run, one every few steps: `history["loss"]` is a column, and it prints as a table.
 
@@ -116,9 +122,7 @@ class Trainer:
         self.order = torch.Generator().manual_seed(recipe.seed)
         self.draws = torch.Generator(self.device).manual_seed(recipe.seed + 1)
         self.steps_per_epoch = len(images) // recipe.batch_size
-        self.total = self.steps_per_epoch * recipe.epochs
-        if os.environ.get("SIMSIAM_QUICK"):
-            self.total = min(self.total, QUICK_STEPS)
+        self.total = total_steps(recipe, images)
         self.done = 0
         self.loss_sum = torch.zeros((), device=self.device)
         self.losses = 0

@@ -11,7 +11,7 @@ from simsiam_course.errors import InputError
 from simsiam_course.files import read_lines
 
 SMALL = Experiment(
-    name="small", title="t", question="q", paper="p", variants={"simsiam": {}, "none": {"stop_gradient": "none"}},
+    name="small", title="t", question="q", paper={}, variants={"simsiam": {}, "none": {"stop_gradient": "none"}},
     base={"epochs": 1, "batch_size": 32, "monitor_every": 1},
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_a_run_of_another_recipe_is_not_taken_for_this_one(small_data, tmp_path,
 
 
 def test_a_run_that_diverges_is_a_row_that_says_so():
-    wild = Experiment("wild", "t", "q", "p", {"wild": {"lr": 1e30, "warmup_steps": 0}}, base=SMALL.base)
+    wild = Experiment("wild", "t", "q", {}, {"wild": {"lr": 1e30, "warmup_steps": 0}}, base=SMALL.base)
     row, _ = ablate.run_variant(
         wild, "wild", 0, patterns(128, seed=1), patterns(64, seed=2), device="cpu", progress=False
     )

@@ -107,6 +107,11 @@ class ImageSet:
             factors={name: values[indices] for name, values in self.factors.items()},
         )
 
+    def sample(self, count: int, seed: int = 0) -> ImageSet:
+        """At most `count` of the images, drawn at random without looking at the labels, in their original order."""
+        shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.subset(shuffled[:count].sort().values)
+
     def split_off(self, fraction: float = 0.2, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """(train, test): the same share of every class for testing, a random one of unlabelled images.
 

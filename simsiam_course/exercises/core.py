@@ -139,11 +139,19 @@ def see(fact: Fact, function: Function) -> Any:
 
 
 def likely_cause(exercise: Exercise, fact: Fact, function: Function, yours: Any) -> str:
-    """The sentence of the suspect that comes out as the student does: in this fact, and in most of the others."""
+    """The sentence of the suspect that comes out as the student does in this fact and in most of the others.
+
+    What fails an earlier fact is no suspect: the student passed those.
+    """
     alike = [s for s in exercise.suspects if same(see(fact, s.function), yours, fact.tolerance)]
+    earlier = exercise.facts[: exercise.facts.index(fact)]
+    for passed in earlier if alike else ():
+        right = see(passed, exercise.reference)
+        alike = [s for s in alike if same(see(passed, s.function), right, passed.tolerance)]
     if len(alike) < 2:
         return alike[0].says if alike else ""
-    outcomes = [(other, see(other, function)) for other in exercise.facts]
+    later = [other for other in exercise.facts if other not in earlier]
+    outcomes = [(other, see(other, function)) for other in later]
 
     def likeness(suspect: Suspect) -> int:
         return sum(same(see(other, suspect.function), seen, other.tolerance) for other, seen in outcomes)
@@ -237,16 +245,20 @@ def elsewhere(function: Function, *arguments: Any) -> str:
     for a number there (a perfectly good `if`) says nothing about devices, and counts as right.
     """
     moved = [a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments]
+    return place(lambda: function(*moved), home="meta")
+
+
+def place(compute: Callable[[], Any], *, home: str) -> str:
+    """Whether a result is on the device `home`, or devices were mixed; any other error says nothing of devices."""
     try:
-        result = function(*moved)
+        result = compute()
     except Exception as error:
         wrong = ("same device", "expected device", "no data!", "can't convert meta", "device type")
-        return (
-            "an error about devices" if any(words in str(error) for words in wrong) else "where its input is"
-        )
+        mixed = any(words in str(error) for words in wrong)
+        return "an error about devices" if mixed else "where its input is"
     first = result[0] if isinstance(result, (tuple, list)) and result else result
-    at_home = not isinstance(first, Tensor) or first.device.type == "meta"
-    return "where its input is" if at_home else f"on the {first.device.type}"
+    at_home = not isinstance(first, Tensor) or first.device.type == home
+    return "where its input is" if at_home else "elsewhere"
 
 
 @contextmanager

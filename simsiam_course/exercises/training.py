@@ -16,7 +16,7 @@ from ..loss import negative_cosine, symmetric_loss
 from ..model import SimSiam
 from . import loss as lesson_03
 from . import network as lesson_02
-from .core import Exercise, Fact, Function, Suspect, gradients, kind_and_shape, unchanged
+from .core import Exercise, Fact, Function, Suspect, gradients, kind_and_shape, place, unchanged
 
 # ---- 4.1
 
@@ -220,18 +220,7 @@ def _batch_norm(f: Function) -> Any:
 def _on_another_device(f: Function) -> str:
     model, x1, x2 = small()
     model.to("meta")
-    return _place(lambda: f(model, x1.to("meta"), x2.to("meta")), home="meta")
-
-
-def _place(compute: Any, *, home: str) -> str:
-    """Where a result is, or that devices were mixed; any other error says nothing of devices."""
-    try:
-        result = compute()
-    except Exception as error:
-        mixed = any(words in str(error) for words in ("same device", "expected device"))
-        return "an error about devices" if mixed else "where its input is"
-    at_home = not isinstance(result, Tensor) or result.device.type == home
-    return "where its input is" if at_home else "elsewhere"
+    return place(lambda: f(model, x1.to("meta"), x2.to("meta")), home="meta")
 
 
 def train_step_solution(model: SimSiam, x1: Tensor, x2: Tensor) -> Tensor:
@@ -434,7 +423,7 @@ class Away(TorchFunctionMode):
 def _devices(f: Function) -> str:
     bank, labels, queries = crowd()
     with Away():
-        return _place(lambda: f(bank, labels, queries, k=5, temperature=0.1), home="cpu")
+        return place(lambda: f(bank, labels, queries, k=5, temperature=0.1), home="cpu")
 
 
 def knn_solution(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int, temperature: float) -> Tensor:

@@ -74,6 +74,12 @@ LABELS = {
     "no_stop_gradient": "no stop-gradient",
     "no_predictor": "no predictor",
     "neither": "neither of the two",
+    "wrong_side": "stop-gradient on the wrong side",
+    "frozen": "predictor never trained",
+    "bn_affine": "affine output BN",
+    "bn_affine_no_stop_gradient": "affine output BN, no stop-gradient",
+    "bn_none": "no output BN",
+    "bn_none_no_stop_gradient": "no output BN, no stop-gradient",
 }
 
 

@@ -131,9 +131,13 @@ def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _column(history: Sequence[Row], column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images seen and a column of one history, both (M,) float; what is missing is NaN."""
-    x = [float(row["images_seen"]) for row in history]
-    return np.array(x), np.array([_number(row.get(column)) for row in history])
+    """Images seen and a column of one history, both (M,) float.
+
+    Rows in which it was not measured are left out; where the loss is gone, too, the run has diverged, and it is NaN.
+    """
+    rows = [row for row in history if row.get(column) is not None or row.get("loss") is None]
+    x = [float(row["images_seen"]) for row in rows]
+    return np.array(x), np.array([_number(row.get(column)) for row in rows])
 
 
 def _number(value: Any) -> float:

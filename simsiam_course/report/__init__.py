@@ -7,6 +7,7 @@ wherever it enters the page; only `Html`, which the functions here return, is ta
 from __future__ import annotations
 
 from .experiment import ablation_alt, experiment_report, headline, paper_sentences, what_was_run
+from .files import write
 from .page import Html, element, grid, markup, paragraph, picture, report, section
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "report",
     "section",
     "what_was_run",
+    "write",
 ]

@@ -33,13 +33,6 @@ SOURCES = (
     ("O. Roy, M. Vetterli: The effective rank. EUSIPCO 2007 (here with squared singular values).", ""),
 )
 
-# Linear accuracy on ImageNet, ResNet-50, 100 passes; the paper has no number for "neither"
-PAPER_COLLAPSE = {
-    "simsiam": ("67.7 ± 0.1 %", "Fig. 2"),
-    "no_stop_gradient": ("0.1 %", "Fig. 2"),
-    "no_predictor": ("0.1 %", "Table 1a"),
-}
-
 GLOSSARY = (
     (
         "loss",
@@ -62,20 +55,20 @@ def experiment_report(
     table: Sequence[Line],
     baselines: Mapping[str, float | None] | None,
     figures: Sequence[tuple[Figure, str, str]],
+    features: Sequence[tuple[Figure, str, str]] = (),
 ) -> str:
     """The page of one experiment.
 
-    experiment: has `title`, `question`, `paper` and `data`, or is a title. Its `paper` is a text, or a
-    mapping variant -> (number, source). rows: the ledger's; table: `ablate.table` of them. figures: (figure,
-    alt, caption), the first at the top, the others after the comparison with the paper.
+    experiment: has `title`, `question`, `paper` and `data`, or is a title. `paper`: variant -> (linear accuracy on
+    ImageNet with ResNet-50 after 100 passes, source). rows: the ledger's; table: `ablate.table` of them.
+    figures: (figure, alt, caption), the curves, at the top; features: the same of what was learned, further down.
     """
     title = experiment if isinstance(experiment, str) else str(experiment.title)
     question = getattr(experiment, "question", "")
-    first, others = list(figures[:1]), list(figures[1:])
     blocks: list[object] = [
         element("p", headline(rows, table), class_="lead"),
         paragraph(what_was_run(rows, data=getattr(experiment, "data", None))),
-        *(picture(*figure) for figure in first),
+        *(picture(*figure) for figure in figures),
         section("The numbers", _numbers(rows, table, baselines or {}), _glossary()),
         section("What the numbers say", _diagnoses(rows)),
     ]
@@ -83,8 +76,8 @@ def experiment_report(
         asked = (element("h2", "A question to ask the class"), paragraph(question))
         blocks.append(element("section", *asked, class_="question"))
     blocks.append(section("Beside the paper", *_beside_the_paper(experiment, rows, table)))
-    if others:
-        blocks.append(section("What the features look like", *(picture(*figure) for figure in others)))
+    if features:
+        blocks.append(section("What the features look like", *(picture(*figure) for figure in features)))
     blocks.append(section("Sources", element("ul", *(element("li", _source(*source)) for source in SOURCES))))
     return report(title, *blocks)
 
@@ -215,10 +208,8 @@ def _diagnoses(rows: Sequence[Row]) -> Html:
 def _beside_the_paper(experiment: Any, rows: Sequence[Row], table: Sequence[Line]) -> list[Html]:
     """The paper's figures next to ours, and what the comparison of the monitors may honestly say."""
     paper = getattr(experiment, "paper", None)
-    if getattr(experiment, "name", None) == "collapse" and not isinstance(paper, Mapping):
-        paper = PAPER_COLLAPSE
     blocks = []
-    if isinstance(paper, Mapping):
+    if paper:
         lines = []
         for line in table:
             figure, source = paper.get(line["variant"], ("not reported", ""))
@@ -240,8 +231,6 @@ def _beside_the_paper(experiment: Any, rows: Sequence[Row], table: Sequence[Line
                 words=True,
             )
         )
-    elif paper:
-        blocks.append(paragraph(str(paper).replace("+-", "±")))
     before, told, after = paper_sentences(rows, table)
     if told:
         blocks += [
