@@ -21,7 +21,6 @@ from peers import Ours
 from rounds import alternate, ratio, summary
 from torch import Tensor, nn
 
-from simsiam_course.allocator import KEPT, OWN_PAGES, set_thresholds
 from simsiam_course.data import ImageSet
 from simsiam_course.loss import symmetric_loss
 from simsiam_course.recipe import Recipe
@@ -55,7 +54,6 @@ def account(
     work, moved = operations(trainer), bytes_moved(trainer)
     rows = [*stages(trainer, steps), *kinds(trainer, max(2, steps // 4))]
     trainer.close()
-    kept = memory_kept(images, recipe, steps=steps, rounds=rounds)
     monitoring, rates = monitors(images, recipe, steps=steps, rounds=rounds)
     peak = max(peak, matrix_rate(size=matrix))  # a limit is the best that was seen
     for row in rows:
@@ -69,7 +67,7 @@ def account(
     floor = {"what": "floor", "name": "floor", "operations": sum(work.values()), "matrix_rate": peak,
              "memory_rate": memory, "limit": limit, "images_per_second": summary(rates)._asdict(),
              "fraction": summary(rates).median / limit}  # fmt: skip
-    return [*rows, monitoring, *kept, floor]
+    return [*rows, monitoring, floor]
 
 
 # ---- what there is to do
@@ -179,20 +177,6 @@ def kind_of(event: Any) -> str:
         found = found or next((kind for kind, names in KINDS.items() if names.search(event.name)), None)
         event = event.cpu_parent
     return found or "rest"
-
-
-def memory_kept(images: ImageSet, recipe: Recipe, *, steps: int, rounds: int) -> list[Row]:
-    """What it is worth to keep freed memory, against the thresholds that glibc arrives at by itself."""
-    if not set_thresholds(OWN_PAGES, KEPT):
-        return []
-    turns = {
-        "kept": partial(Ours(images, recipe).train, steps),
-        "handed back": partial(Ours(images, recipe, keeps_memory=False).train, steps),
-    }
-    rates = alternate(turns, 2 * rounds, label="memory")
-    set_thresholds(OWN_PAGES, KEPT)
-    gain = ratio(rates["kept"], rates["handed back"])
-    return [{"what": "memory", "name": "freed memory kept, not handed back", **gain._asdict()}]
 
 
 def monitors(images: ImageSet, recipe: Recipe, *, steps: int, rounds: int) -> tuple[Row, list[float]]:

@@ -75,7 +75,6 @@ def _account(rows: Sequence[Row]) -> str:
         if row["what"] == "kind"
     ]
     monitors, floor = (next(row for row in rows if row["what"] == what) for what in ("monitors", "floor"))
-    kept = [(row["name"], f"{_figures(row)} times as fast") for row in rows if row["what"] == "memory"]
     reached = floor["images_per_second"]
     lines = [
         ("operations a step, forward and backward", f"{floor['operations'] / 1e9:.2f} billion"),
@@ -83,7 +82,6 @@ def _account(rows: Sequence[Row]) -> str:
         ("copy in memory, bytes read and written", f"{floor['memory_rate'] / 1e9:.1f} billion/s"),
         (monitors["name"], f"{_percent(monitors['share'])} of the time by turns, "
          f"{_percent(monitors['share_by_row'])} by the clock around a row"),
-        *kept,
         ("the limit: all time in matrix products", f"{floor['limit']:,.0f} images/s"),
         ("fit", f"{_figures(reached)} images/s"),
         ("fraction of the limit", f"{floor['fraction']:.2f}"),

@@ -3,8 +3,7 @@
 Everyone trains the model that the recipe builds, with its batch, its SGD and one forward pass a view, on views made
 by the recipe's augmentations, said in the library's own terms. A peer's loop is that of lightly's SimSiam example
 (examples/pytorch/simsiam.py), which never waits for a number either; only where the views come from differs. Memory
-format is everyone's own: what the recipe says in ours, PyTorch's default in theirs. So is what happens to freed memory:
-`Trainer` keeps it, and a peer's turn has glibc's thresholds where glibc itself would move them.
+format is everyone's own: what the recipe says in ours, PyTorch's default in theirs.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import views
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from simsiam_course.allocator import KEPT, OWN_PAGES, set_thresholds
 from simsiam_course.augment import PRESETS, two_views
 from simsiam_course.data import ImageSet
 from simsiam_course.recipe import Recipe
@@ -37,15 +35,13 @@ class Contestant(Protocol):
 class Ours:
     """The package's `fit`, its set-up, monitors and final check included."""
 
-    def __init__(self, images: ImageSet, recipe: Recipe, *, keeps_memory: bool = True) -> None:
+    def __init__(self, images: ImageSet, recipe: Recipe) -> None:
         self.images, self.recipe = images, recipe.replace(epochs=1)
         self.model = recipe.build()
-        self.thresholds = (OWN_PAGES, KEPT) if keeps_memory else glibc_thresholds(self.model, images, recipe)
         self.draws = torch.Generator().manual_seed(recipe.seed)
 
     def train(self, steps: int) -> float:
         images = self.images.subset(views.shuffled(len(self.images), steps * self.recipe.batch_size))
-        set_thresholds(*self.thresholds)
         start = time.perf_counter()
         history = fit(self.model, images, self.recipe, device="cpu", progress=False)
         return history[-1]["images_seen"] / (time.perf_counter() - start)
@@ -60,25 +56,6 @@ class Ours:
         pass
 
 
-def glibc_thresholds(model: Any, images: ImageSet, recipe: Recipe) -> tuple[int, int]:
-    """Where glibc itself moves its two thresholds: to the largest block freed, and twice that (man mallopt).
-
-    That block is taken for the largest tensor that the backbone makes of a batch.
-    """
-    largest = 0
-
-    def see(module: nn.Module, inputs: Any, y: Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, recipe.batch_size * y.numel() * y.element_size())
-
-    hooks = [module.register_forward_hook(see) for module in model.backbone.modules()]
-    with torch.no_grad():
-        model.backbone.eval()(torch.zeros(1, *images.images.shape[1:]))
-    for hook in hooks:
-        hook.remove()
-    return largest, 2 * largest
-
-
 class Peer:
     """The loop of lightly's example around any source of pairs of views."""
 
@@ -91,7 +68,6 @@ class Peer:
     ) -> None:
         self.pairs, self.batch, self.criterion = pairs, recipe.batch_size, criterion
         self.model = recipe.build().to(memory_format=torch.contiguous_format)
-        self.thresholds = glibc_thresholds(self.model, images, recipe)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=recipe.lr * recipe.batch_size / 256,
             momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay,
@@ -103,7 +79,6 @@ class Peer:
 
     def train(self, steps: int) -> float:
         self.model.train()
-        set_thresholds(*self.thresholds)
         start = time.perf_counter()
         total_loss = torch.zeros(())
         for x0, x1 in self.pairs(steps):

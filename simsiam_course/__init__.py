@@ -25,6 +25,7 @@ _HOME = {
     "fit": "train",
     "health": "evaluate",
     "setup": "lesson",
+    "collapse_lab": "widgets",
 }
 __all__ = ["InputError", "checkout", "data_file", *_HOME]  # noqa: PLE0604 (they are strings)
 

@@ -6,7 +6,7 @@ A ledger is a file of JSON lines, one per run, appended as runs end: an interrup
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .data import ImageSet
 from .errors import InputError
 from .evaluate import measure
 from .files import append_line, make_folder, read_lines
+from .probes import factor_probes
 from .recipe import Recipe
 from .train import Diverged, History, fit
 from .watch import Watch, pack
@@ -34,7 +35,8 @@ class Experiment:
 
     `variants` maps a name to the knobs in which it differs from the default `Recipe`; `base` holds those they share.
     `paper` maps a variant to its linear accuracy there and where that stands; `panels` says which variants are drawn
-    together, by the title of the figure, all in one where it is empty.
+    together, by the title of the figure, all in one where it is empty. `further(model, train, test)` gives the row
+    further measurements.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Experiment:
     base: dict[str, Any] = field(default_factory=dict)
     data: str = "patterns"
     panels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    further: Callable[[nn.Module, ImageSet, ImageSet], dict[str, Any]] | None = None
 
     def recipe(self, variant: str, seed: int) -> Recipe:
         """The recipe of one run."""
@@ -129,8 +132,20 @@ FAILURES = Experiment(
         "Batch norm on z": ("simsiam", "no_stop_gradient", *_OTHER_BN),
     },
 )
+FACTORS = Experiment(
+    name="factors",
+    title="What do the augmentations make it forget?",
+    question="With strong hue jitter, or without any colour jitter: which factors are left in the features?",
+    paper={},
+    variants={
+        "hue_jitter": {"augmentation": "patterns"},
+        "no_colour_jitter": {"augmentation": "crop_and_flip"},
+    },
+    further=factor_probes,
+)
 EXPERIMENTS = {
-    experiment.name: experiment for experiment in (COLLAPSE, FAILURES, STOP_GRADIENT, PREDICTOR, OUTPUT_BN)
+    experiment.name: experiment
+    for experiment in (COLLAPSE, FAILURES, STOP_GRADIENT, PREDICTOR, OUTPUT_BN, FACTORS)
 }
 
 
@@ -158,6 +173,7 @@ def run_variant(
     recipe = experiment.recipe(variant, seed)
     model = recipe.build()
     history, figures, verdict = History(), {}, "diverged"
+    extra: dict[str, Any] = {}
     watch = Watch(train, test, recipe)
 
     def keep(row: dict[str, Any], model: nn.Module) -> dict[str, Any]:
@@ -169,6 +185,7 @@ def run_variant(
         fit(model, train, recipe, device=device, callback=keep, progress=progress)
         figures = measure(model, train, test, augmentation=PRESETS[recipe.augmentation])
         verdict = diagnose({**figures, "history": history}).name
+        extra = experiment.further(model, train, test) if experiment.further else {}
     except Diverged:
         pass
     last = history[-1] if history else {}
@@ -181,6 +198,7 @@ def run_variant(
         "predictor": recipe.predictor,
         "images_seen": seen,
         **{name: figures.get(name) for name in ("loss", "std", "effective_rank", "dim", "knn", "linear")},
+        **extra,
         "train_loss": last.get("loss"),
         "seconds": seconds,
         "images_per_second": seen / seconds if seconds else None,

@@ -366,6 +366,9 @@ PRESETS: dict[str, Augmentation] = {
         crop_scale=(0.08, 1.0), brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5
     ),
     "patterns": Augmentation(hue=0.5),  # any hue: colour must not be what two views agree on
+    "crop_and_flip": Augmentation(  # no colour jitter: what is then learned instead (lesson 06)
+        brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, jitter=0.0, gray=0.0
+    ),
     "digits": Augmentation(  # a mirrored 2 is no digit, and ink has no colour
         crop_scale=(0.6, 1.0),
         crop_ratio=(0.9, 1.1),

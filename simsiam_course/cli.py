@@ -6,7 +6,6 @@ code 2. With `--json` the last line of standard output is one JSON object.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -67,7 +66,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate per 256 images (default .6; .3 for all but patterns, digits)."),
+        typer.Option(help="Learning rate per 256 images (default .8; .3 for all but patterns, digits)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
     stop_gradient: Annotated[str | None, typer.Option(help="target, none, wrong_side or both.")] = None,
@@ -75,7 +74,7 @@ def train(
         str | None, typer.Option(help="mlp, none, frozen, bias, linear or directpred.")
     ] = None,
     augmentation: Annotated[
-        str | None, typer.Option(help="patterns, digits, cifar, imagenet or simclr.")
+        str | None, typer.Option(help="patterns, crop_and_flip, digits, cifar, imagenet or simclr.")
     ] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
@@ -144,7 +143,10 @@ def evaluate(
 @app.command()
 def ablate(
     name: Annotated[
-        str, typer.Argument(help="An experiment: collapse, failures, stop_gradient, predictor or output_bn.")
+        str,
+        typer.Argument(
+            help="An experiment: collapse, failures, stop_gradient, predictor, output_bn or factors."
+        ),
     ],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
     out: Annotated[
@@ -191,6 +193,28 @@ def report(
     page = write(rows, make_folder(out or (beside if ledger else Path("report"))))
     print(experiments.format_table(experiments.table(rows)))
     print(f"Open {page} in a browser.")
+
+
+@app.command()
+def checkpoints(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the weights (default: data/checkpoints of the clone).")
+    ] = None,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Trains the weights that come with the course, healthy, collapsed and random, and writes their manifest."""
+    from .train import resolve_device
+    from .weights import FOLDER, write
+
+    resolve_device(device)
+    folder = out or _lessons().parent / "data" / FOLDER
+
+    def say(name: str, entry: dict[str, Any]) -> None:
+        print(f"{name}: kNN {entry['figures']['knn']:.3f}, sha256 {entry['sha256'][:12]}", flush=True)
+
+    entries = write(folder, device=device, progress=_progress(), on_file=say)
+    _print_json(entries, json)
 
 
 @app.command()
@@ -245,14 +269,20 @@ def stamp() -> None:
 
 
 @app.command()
-def lab() -> None:
-    """Opens JupyterLab on the notebooks, on this machine only."""
+def lab(
+    app: Annotated[bool, typer.Option("--app", help="Open the collapse lab alone, for a projector.")] = False,
+) -> None:
+    """Opens JupyterLab on the notebooks, or on the collapse lab alone, on this machine only."""
     import subprocess
+    import tempfile
 
-    command = [sys.executable, "-m", "jupyterlab", str(_lessons()), "--ip=127.0.0.1"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")
-    raise SystemExit(subprocess.run(command, check=False).returncode)
+    from .jupyter import app_command, server_command
+
+    if not app:
+        raise SystemExit(subprocess.run(server_command(_lessons()), check=False).returncode)
+    with tempfile.TemporaryDirectory(prefix="simsiam-lab-", ignore_cleanup_errors=True) as folder:
+        command, environment = app_command(Path(folder), Path.cwd())
+        raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 def _lessons() -> Path:

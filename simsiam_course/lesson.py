@@ -35,7 +35,8 @@ LESSONS = {
     "02": Lesson("The Siamese network", 45, 1),
     "03": Lesson("The loss and the stop-gradient", 60, 1),
     "04": Lesson("Training", 45, 2),
-    "05": Lesson("Collapse", 45, 2),
+    "05": Lesson("Collapse", 75, 2),
+    "06": Lesson("What did it learn?", 60, 1),
 }
 
 

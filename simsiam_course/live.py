@@ -23,6 +23,23 @@ WORDS = {
 }
 
 
+class Pace:
+    """Says when there is time for the next drawing: drawings, done `with` it, take no more than `share` of the time."""
+
+    def __init__(self, share: float = SHARE) -> None:
+        self.share, self.next = share, -math.inf
+
+    def due(self) -> bool:
+        return time.perf_counter() >= self.next
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        end = time.perf_counter()
+        self.next = end + (end - self.start) * (1 / self.share - 1)
+
+
 class LiveCurves:
     """A callback for `fit` that draws loss, std, effective rank and kNN accuracy as they come.
 
@@ -40,9 +57,8 @@ class LiveCurves:
     ) -> None:
         import ipywidgets as W
 
-        self.whose, self.measure, self.share = whose, measure, share
+        self.whose, self.measure, self.pace = whose, measure, Pace(share)
         self.rows: list[dict[str, Any]] = []
-        self.next_drawing = -math.inf
         self.picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
         self.words = W.HTML(self._said())
         self.view = W.VBox([self.words])  # the picture comes with the first row
@@ -51,7 +67,7 @@ class LiveCurves:
         """Takes in a row, draws it if there is time, and returns the columns that were measured."""
         measured = dict(self.measure(model)) if self.measure else {}
         self.rows.append({**row, **measured})
-        if time.perf_counter() >= self.next_drawing:
+        if self.pace.due():
             self.draw()
         return measured
 
@@ -59,12 +75,10 @@ class LiveCurves:
         """Replaces the picture and the words below it by the present ones."""
         from .plot import curves, png
 
-        start = time.perf_counter()
-        self.picture.value = png(curves(self.rows))
-        self.words.value = self._said()
-        self.view.children = (self.picture, self.words)
-        end = time.perf_counter()
-        self.next_drawing = end + (end - start) * (1 / self.share - 1)
+        with self.pace:
+            self.picture.value = png(curves(self.rows))
+            self.words.value = self._said()
+            self.view.children = (self.picture, self.words)
 
     def _said(self) -> str:
         lines = [in_words(self.rows), f"Running: {self.whose}." if self.whose else ""]

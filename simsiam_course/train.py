@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from . import checkpoint as ckpt
-from .allocator import keep_freed_memory
 from .augment import PRESETS, two_views
 from .collapse import effective_rank, std
 from .data import ImageSet
@@ -33,6 +32,7 @@ SIMILARITY = {"cosine": negative_cosine, "cross_entropy": cross_entropy_similari
 
 Step = Callable[..., Tensor]  # (model, x1, x2) -> loss
 Row = dict[str, Any]
+Callback = Callable[[Row, nn.Module], Row | None]  # (row, model) -> more columns
 
 
 class Diverged(InputError):
@@ -104,8 +104,6 @@ class Trainer:
                 "choose a smaller batch or more images."
             )
         self.device = resolve_device(device)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.recipe = recipe
         self.images = images
         self.model = model.to(self.device)
@@ -152,6 +150,30 @@ class Trainer:
         self.losses += 1
         self.done += 1
         return loss.detach()
+
+    def steps(self, callback: Callback | None = None, *, seconds: float = 0.0) -> Iterator[Row | None]:
+        """Takes the steps that are left and yields after each: the history's row where one is due, else None.
+
+        `callback(row, model)` may return more columns; `seconds` is what the steps so far took.
+        Errors: `Diverged` where the loss, or at the end a weight, is no longer finite.
+        """
+        mark, marked = time.perf_counter(), self.done
+        start = mark - seconds
+        while self.done < self.total:
+            self.advance()
+            row = None
+            if self.row_due:
+                row = self.row()
+                if row["loss"] - row["loss"] != 0:
+                    raise Diverged(_divergence(self.done))
+                now = time.perf_counter()
+                row["seconds"] = now - start
+                row["images_per_second"] = (self.done - marked) * self.recipe.batch_size / (now - mark)
+                mark, marked = now, self.done
+                row.update(callback(row, self.model) or {} if callback else {})
+            yield row
+        if not self.sound():
+            raise Diverged(_divergence(self.done))
 
     def views(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Two fresh views of the chosen images as the model gets them. Shapes: (B,) -> (B, 3, H, W) twice."""
@@ -267,7 +289,7 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
-    callback: Callable[[Row, nn.Module], Row | None] | None = None,
+    callback: Callback | None = None,
     progress: bool = True,
 ) -> History:
     """Trains a model and returns its history; with `out` the run can be killed at any moment and resumed.
@@ -282,35 +304,26 @@ def fit(
     trainer = Trainer(model, images, recipe, step=step, device=device)
     folder = RunFolder(out, recipe, resume) if out is not None else None
     history, seconds = folder.restore(trainer) if folder else (History(), 0.0)
-    mark = time.perf_counter()
-    start = mark - seconds
+    start = time.perf_counter() - seconds
     bar = _bar(trainer, progress)
     if recipe.stop_gradient == "both":
         bar.write("stop_gradient='both': no gradient reaches any weight, so nothing will move.")
     try:
         if folder and trainer.done == 0:
             folder.save(trainer, history, 0.0)
-        marked = trainer.done
-        while trainer.done < trainer.total:
-            trainer.advance()
+        for row in trainer.steps(callback, seconds=seconds):
             bar.update()
-            if trainer.row_due:
-                row = trainer.row()
-                if row["loss"] - row["loss"] != 0:
-                    raise Diverged(_divergence(trainer.done, folder))
-                now = time.perf_counter()
-                row["seconds"] = now - start
-                row["images_per_second"] = (trainer.done - marked) * recipe.batch_size / (now - mark)
-                mark, marked = now, trainer.done
-                row.update(callback(row, trainer.model) or {} if callback else {})
+            if row is not None:
                 history.append(row)
                 if folder:
                     append_line(folder.path / ckpt.HISTORY, row)
                 bar.set_postfix_str(_short(row))
             if folder and folder.due() and trainer.sound():
                 folder.save(trainer, history, time.perf_counter() - start)
-        if not trainer.sound():
-            raise Diverged(_divergence(trainer.done, folder))
+    except Diverged as error:
+        if folder:
+            raise Diverged(f"{error} The last good checkpoint is in '{folder.path}'.") from None
+        raise
     finally:
         bar.close()
         trainer.close()
@@ -405,8 +418,5 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _divergence(step: int, folder: RunFolder | None) -> str:
-    kept = f" The last good checkpoint is in '{folder.path}'." if folder else ""
-    return (
-        f"The loss is no longer a finite number at step {step}: try a smaller lr or a longer warm-up.{kept}"
-    )
+def _divergence(step: int) -> str:
+    return f"The loss is no longer a finite number at step {step}: try a smaller lr or a longer warm-up."

@@ -251,7 +251,7 @@ def test_an_interrupted_run_resumes_on_the_same_curve(images, tmp_path):
 
 def test_resuming_another_recipe_or_other_images_is_refused(images, tmp_path):
     run(images, out=tmp_path)
-    with pytest.raises(InputError, match="another recipe .lr 0.6 and 0.3"):
+    with pytest.raises(InputError, match="another recipe .lr 0.8 and 0.3"):
         run(images, RECIPE.replace(lr=0.3), out=tmp_path, resume=True)
     with pytest.raises(InputError, match="other images"):
         run(patterns(160, seed=6), out=tmp_path, resume=True)

@@ -22,6 +22,8 @@ MODULES = {
     "02": "network",
     "03": "loss",
     "04": "training",
+    "05": "collapse",
+    "06": "representation",
 }
 
 

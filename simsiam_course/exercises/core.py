@@ -27,6 +27,7 @@ from .clock import TooSlow, limit
 
 Function = Callable[..., Any]
 SECONDS = 20  # that a check may take
+MIXED = ("same device", "expected device")  # what PyTorch says of an operation on two devices
 
 
 @dataclass(frozen=True)
@@ -245,15 +246,16 @@ def elsewhere(function: Function, *arguments: Any) -> str:
     for a number there (a perfectly good `if`) says nothing about devices, and counts as right.
     """
     moved = [a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments]
-    return place(lambda: function(*moved), home="meta")
+    return place(
+        lambda: function(*moved), home="meta", wrong=(*MIXED, "no data!", "can't convert meta", "device type")
+    )
 
 
-def place(compute: Callable[[], Any], *, home: str) -> str:
-    """Whether a result is on the device `home`, or devices were mixed; any other error says nothing of devices."""
+def place(compute: Callable[[], Any], *, home: str, wrong: Sequence[str] = MIXED) -> str:
+    """Whether a result is on the device `home`, or an error has one of the `wrong` words; others say nothing of it."""
     try:
         result = compute()
     except Exception as error:
-        wrong = ("same device", "expected device", "no data!", "can't convert meta", "device type")
         mixed = any(words in str(error) for words in wrong)
         return "an error about devices" if mixed else "where its input is"
     first = result[0] if isinstance(result, (tuple, list)) and result else result

@@ -128,6 +128,8 @@ NEGATIVE_COSINE = Exercise(
                 lambda p, z: F.cosine_similarity(p, z.detach(), dim=1).mean()),
         Suspect("The rows are not of length 1: divide p and z by their norms (F.normalize) before you multiply.",
                 lambda p, z: -(p * z.detach()).sum(dim=1).mean()),
+        Suspect("The minus and the norms are both missing: divide p and z by their norms (F.normalize) first.",
+                lambda p, z: (p * z.detach()).sum(dim=1).mean()),
         Suspect("Only p has length 1: normalise z as well.",
                 lambda p, z: -(F.normalize(p, dim=1) * z.detach()).sum(dim=1).mean()),
         Suspect("Only z has length 1: normalise p as well.",

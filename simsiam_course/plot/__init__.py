@@ -7,37 +7,48 @@ by colour alone.
 
 from __future__ import annotations
 
+from .lesson_collapse import coincidence, planes, small_multiples, unlabelled
 from .lesson_loss import flow_fields, flow_path
 from .lesson_network import architecture, channel_statistics, directions, layer_scales
+from .lesson_representation import factors_kept, lies
 from .lesson_views import TURNED, knobs, readable, sampling, sheet
 from .look import THEME, label, png, styles, theme
 from .maps import embedding_2d, spectra, triptych
 from .pictures import gallery, views
 from .runs import ablation, curves, mean_and_sd
+from .stage import Act, Stage
 
 __all__ = [
     "THEME",
     "TURNED",
+    "Act",
+    "Stage",
     "ablation",
     "architecture",
     "channel_statistics",
+    "coincidence",
     "curves",
     "directions",
     "embedding_2d",
+    "factors_kept",
     "flow_fields",
     "flow_path",
     "gallery",
     "knobs",
     "label",
     "layer_scales",
+    "lies",
     "mean_and_sd",
+    "planes",
     "png",
     "readable",
     "sampling",
     "sheet",
+    "small_multiples",
     "spectra",
     "styles",
     "theme",
     "triptych",
+    "unlabelled",
     "views",
 ]

@@ -92,11 +92,20 @@ def theme() -> Iterator[None]:
         yield
 
 
-def png(figure: Figure, *, dpi: int | None = None) -> bytes:
-    """The bytes of a PNG file of exactly the figure's size: inches times dpi (its own by default)."""
+def png(figure: Figure, *, dpi: int | None = None, compress_level: int = 6) -> bytes:
+    """The bytes of a PNG file of exactly the figure's size: inches times dpi (its own by default).
+
+    `compress_level`: 0 to 9; 1 saves half the time and makes a larger file.
+    """
     buffer = io.BytesIO()
     with theme():
-        figure.savefig(buffer, format="png", dpi=dpi or figure.dpi, metadata={"Software": None})
+        figure.savefig(
+            buffer,
+            format="png",
+            dpi=dpi or figure.dpi,
+            metadata={"Software": None},
+            pil_kwargs={"compress_level": compress_level},
+        )
     return buffer.getvalue()
 
 
@@ -133,7 +142,7 @@ def new_figure(width: float, height: float, *, pad: float | None = None) -> Figu
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
 
 
-def line_legend(figure: Figure, named: Mapping[str, Style]) -> None:
+def line_legend(figure: Figure, named: Mapping[str, Style], *, size: float = 10) -> None:
     """Line, marker and name of each variant above the panels, in as many columns as there is room for."""
     from matplotlib.lines import Line2D
 
@@ -152,9 +161,9 @@ def line_legend(figure: Figure, named: Mapping[str, Style]) -> None:
         for name, s in named.items()
     ]
     widths = [0.8 + 0.075 * len(name) for name in named]  # inches, about
-    room = figure.get_figwidth()
+    room = figure.bbox.width / figure.dpi  # a subfigure has these too
     columns = len(named) if sum(widths) <= room else max(1, int(room / max(widths)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=3.4)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=3.4, fontsize=size)
 
 
 def foot(figure: Figure, text: str) -> None:

@@ -1,11 +1,10 @@
-"""What one can play with: predictions now, the lab later. Core ipywidgets only, no threads, no Output widget."""
+"""A prediction before an experiment."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
 
 
 class Prediction:
@@ -36,10 +35,3 @@ class Prediction:
         right = self.answer == measured
         end = "You saw it coming." if right else "Worth a thought: what did you expect, and why?"
         print(f"You predicted: {self.answer}. Measured: {measured}. {end}")
-
-
-def display(view: Any) -> None:
-    """Shows a widget."""
-    from IPython.display import display as show
-
-    show(view)
