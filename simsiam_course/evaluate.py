@@ -303,7 +303,7 @@ def baselines(
         return found
 
     def accuracy(features: Callable[[ImageSet], Tensor]) -> float:
-        return _accuracy(features(train), train, features(test), test, k, temperature)
+        return accuracy_between(features(train), train, features(test), test, k=k, temperature=temperature)
 
     found["raw_pixels_knn"] = accuracy(lambda images: raw_pixels(images, train.mean, train.std))
     if make_model is not None:
@@ -339,7 +339,9 @@ def measure(
         train_features = embed(model, train, batch_size=batch_size)
         features = embed(model, test, batch_size=batch_size)
         if train_features.isfinite().all() and features.isfinite().all():
-            found["knn"] = _accuracy(train_features, train, features, test, k, temperature)
+            found["knn"] = accuracy_between(
+                train_features, train, features, test, k=k, temperature=temperature
+            )
             found["linear"] = linear_probe(train_features, train.labels, features, test.labels)
         else:
             note = "kNN and linear accuracy are left out: the model's features are NaN or infinite."
@@ -404,9 +406,13 @@ def _loss(
     return total / len(images)
 
 
-def _accuracy(
-    bank: Tensor, train: ImageSet, queries: Tensor, test: ImageSet, k: int, temperature: float
+def accuracy_between(
+    bank: Tensor, train: ImageSet, queries: Tensor, test: ImageSet, *, k: int = 20, temperature: float = 0.1
 ) -> float:
+    """`knn_accuracy` of the features of two sets, with k cut to the labelled images of the bank.
+
+    bank: (N, D) of `train`, queries: (M, D) of `test` -> from 0 to 1. InputError as in `knn_accuracy`.
+    """
     bank, labels = _labelled(bank, train.labels)
     return knn_accuracy(bank, labels, queries, test.labels, k=min(k, len(bank)), temperature=temperature)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .collapse import unit_rows
 from .data import ImageSet
-from .evaluate import embed, knn_accuracy, project
+from .evaluate import accuracy_between, embed, project
 from .recipe import Recipe
 from .train import total_steps
 
@@ -48,12 +48,9 @@ class Watch:
             return {"knn": None}
         before = self.frames[-1]["points"] if self.frames else None
         self.frames.append({"step": row["step"], "points": plane(z, before)})
-        labels = self.bank.labels
-        if labels is None or not (self.bank.labelled and self.queries.labelled):
+        if not (self.bank.labelled and self.queries.labelled):
             return {"knn": None}
-        k = min(20, int((labels >= 0).sum()))
-        asked = embed(model, self.queries)
-        return {"knn": knn_accuracy(features, labels, asked, self.queries.labels, k=k)}
+        return {"knn": accuracy_between(features, self.bank, embed(model, self.queries), self.queries)}
 
 
 def plane(z: Tensor, before: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import augment
+from .. import augment, probes
 from ..augment import Augmentation, normalise
 from ..data import ImageSet
 from ..errors import InputError
@@ -583,24 +583,18 @@ def readable_factors(stripes: ImageSet, views: Tensor) -> dict[str, float]:
         )
     readings, half = _readings(views), len(views) // 2
     known = {name: values.to(views) for name, values in stripes.factors.items()}
-    targets = {
-        "hue": _on_circle(2 * math.pi * known["hue"]),
+    wanted = probes.targets(known) | {
         "brightness": known["brightness"][:, None],
-        "frequency": known["frequency"][:, None],
-        "orientation": _on_circle(2 * known["orientation"]),
-        "phase": _on_circle(4 * math.pi * known["phase"]),
+        "phase": probes.on_circle(4 * math.pi * known["phase"]),
     }
     found = {}
-    for name, target in targets.items():  # (N, 1) or (N, 2)
+    for name in ("hue", "brightness", "frequency", "orientation", "phase"):
+        target = wanted[name]  # (N, 1) or (N, 2)
         weights = torch.linalg.lstsq(readings[:half], target[:half]).solution
         missed = (target[half:] - readings[half:] @ weights).square().sum()
         spread = (target[half:] - target[:half].mean(0)).square().sum()
         found[name] = max(0.0, 1 - (missed / spread).item())
     return found
-
-
-def _on_circle(angle: Tensor) -> Tensor:
-    return torch.stack((angle.cos(), angle.sin()), dim=1)
 
 
 def _readings(views: Tensor) -> Tensor:
@@ -616,5 +610,9 @@ def _readings(views: Tensor) -> Tensor:
     y = torch.fft.rfftfreq(ZOOM * size, 1 / size, device=views.device)[strongest % columns]
     at_corner = waves.gather(1, strongest[:, None])[:, 0].angle()
     phase = at_corner + math.pi * (x + y) * (size - 1) / size
-    waves_read = (torch.hypot(x, y)[:, None], _on_circle(2 * torch.atan2(y, x)), _on_circle(2 * phase))
+    waves_read = (
+        torch.hypot(x, y)[:, None],
+        probes.on_circle(2 * torch.atan2(y, x)),
+        probes.on_circle(2 * phase),
+    )
     return torch.cat((views.mean((2, 3)), *waves_read, torch.ones_like(x)[:, None]), dim=1)

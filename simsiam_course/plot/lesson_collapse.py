@@ -28,7 +28,7 @@ from .look import (
     styles,
     theme,
 )
-from .maps import _class_legend
+from .maps import class_legend
 from .runs import mean_and_sd
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def planes(
         "z/|z| from its mean, along its two widest directions. The bar at the foot has length 1, everywhere."
     )
     if present:
-        _class_legend(figure, present, classes, 1 if len(present) <= 6 else 2, said)
+        class_legend(figure, present, classes, 1 if len(present) <= 6 else 2, said)
     else:
         foot(figure, said)
     return figure

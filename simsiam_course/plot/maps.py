@@ -121,7 +121,7 @@ def triptych(
     what = used.upper() + (", because umap-learn is not installed" if used != method else "")
     note = f"{what}. {len(chosen):,} images, the same in each panel. Directions and distances have no unit."
     if legend_rows:
-        _class_legend(figure, present, classes, legend_rows, note)
+        class_legend(figure, present, classes, legend_rows, note)
     else:
         foot(figure, note)
     return figure
@@ -181,7 +181,7 @@ def _scatter(ax: Axes, points: np.ndarray, ids: np.ndarray | None, classes: Sequ
     ax.set_aspect("equal", adjustable="datalim")
 
 
-def _class_legend(
+def class_legend(
     figure: Figure, present: Sequence[int], classes: Sequence[str], rows: int, note: str
 ) -> None:
     """Colour and marker of each class below the panels, with the note above them."""
