@@ -76,9 +76,10 @@ class Course:
             raise InputError("The figure has no alt text: say in one sentence what is to be seen in it.")
         from IPython.display import Image, display
 
-        from .plot import png
+        from .plot import picture
 
-        display(Image(data=png(figure), format="png", alt=alt))
+        data, kind = picture(figure)
+        display(Image(data=data, format=kind, alt=alt))
 
     def in_words(self, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         """What the curves of some runs say at their end, as a sentence for the alt text: name -> history."""

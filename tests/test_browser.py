@@ -34,7 +34,6 @@ SETTINGS = {  # all cells are in the page, no news, no autosave in the middle of
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
-BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 PASSES = 8  # enough for the light to turn green
 NOTEBOOK = """import os
 os.environ.pop("SIMSIAM_QUICK", None)
@@ -160,7 +159,7 @@ def chromium():
 
 @pytest.fixture
 def page(chromium):
-    """A page that must not fail, nor ask anything of another host but the picture of the Colab badge."""
+    """A page that must not fail, nor ask anything of another host."""
     outside, errors = [], []
     context = chromium.new_context(viewport={"width": 1280, "height": 1400})
 
@@ -172,7 +171,7 @@ def page(chromium):
         ):
             outside.append(url)
 
-    context.on("request", lambda request: request.url == BADGE or note(request.url))
+    context.on("request", lambda request: note(request.url))
     page = context.new_page()
     page.set_default_timeout(90_000)
     page.on("websocket", lambda socket: note(socket.url))

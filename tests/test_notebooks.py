@@ -72,7 +72,7 @@ STUB = '''def {0}(p, z):
     """One sentence."""
     # p, z: (B, D) -> ()
     ...'''
-BADGE = "[![Open](badge.svg)](https://colab.research.google.com/github/a/b/blob/c/notebooks/03_x.ipynb)"
+BADGE = "**[▶ Open](https://colab.research.google.com/github/a/b/blob/c/notebooks/03_x.ipynb)**"
 
 
 def lesson_03(*cells):

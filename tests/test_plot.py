@@ -165,6 +165,31 @@ def test_a_png_has_the_size_of_its_figure_and_is_not_blank():
     assert len(image.convert("RGB").getcolors(maxcolors=1 << 24)) > 50
 
 
+def test_a_stored_picture_is_small_and_looks_the_same():
+    figure = plot.ablation(sweep())
+    full = Image.open(io.BytesIO(plot.png(figure))).convert("RGB")
+    data, kind = plot.picture(figure)
+    small = Image.open(io.BytesIO(data))
+    assert kind == "png" and small.mode == "P" and len(data) < len(plot.png(figure)) / 2
+    assert np.abs(np.asarray(small.convert("RGB"), float) - np.asarray(full)).mean() < 1
+
+
+@pytest.mark.parametrize(("smooth", "kind"), [(True, "jpeg"), (False, "png")])
+def test_photographs_keep_all_their_colours(smooth, kind):
+    rng = np.random.default_rng(0)
+    if smooth:  # three ramps and some grain: as in a sky
+        ramp = np.stack(np.broadcast_arrays(*np.ogrid[0:1:320j, 0:1:480j], 0.5), axis=-1)
+        photo = (ramp + 0.01 * rng.standard_normal(ramp.shape)).clip(0, 1)
+    else:  # large squares, each of one colour: JPEG would be larger and worse
+        photo = np.kron(rng.random((20, 30, 3)), np.ones((16, 16, 1)))
+    figure = Figure(figsize=(4.8, 3.2), dpi=100)
+    figure.figimage(photo)
+    data, found = plot.picture(figure)
+    shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), float)
+    assert found == kind
+    assert np.abs(shown - np.asarray(Image.open(io.BytesIO(plot.png(figure))).convert("RGB"))).mean() < 2.5
+
+
 def test_the_same_numbers_give_the_same_bytes():
     assert plot.png(plot.ablation(sweep())) == plot.png(plot.ablation(sweep()))
 

@@ -56,8 +56,8 @@ def test_the_setup_cell_and_the_badge():
         'course = simsiam_course.setup("03")'
     )
     assert FORK.badge("03_x.ipynb") == (
-        "[![Open this lesson in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        "(https://colab.research.google.com/github/ada/her-course/blob/v2.0/beta/notebooks/03_x.ipynb)"
+        "**[▶ Open this lesson in Colab]"
+        "(https://colab.research.google.com/github/ada/her-course/blob/v2.0/beta/notebooks/03_x.ipynb)**"
     )
 
 

@@ -12,7 +12,7 @@ from .lesson_loss import flow_fields, flow_path
 from .lesson_network import architecture, channel_statistics, directions, layer_scales
 from .lesson_representation import factors_kept, lies
 from .lesson_views import TURNED, knobs, readable, sampling, sheet
-from .look import THEME, label, png, styles, theme
+from .look import THEME, label, picture, png, styles, theme
 from .maps import embedding_2d, spectra, triptych
 from .pictures import gallery, views
 from .runs import ablation, curves, mean_and_sd
@@ -39,6 +39,7 @@ __all__ = [
     "layer_scales",
     "lies",
     "mean_and_sd",
+    "picture",
     "planes",
     "png",
     "readable",
