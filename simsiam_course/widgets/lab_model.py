@@ -23,7 +23,7 @@ from .lab_switches import DEFAULT, LAB_PRESETS, SWITCHES, difference, passes, se
 
 LEDGER = "results/collapse.jsonl"
 SECONDS = 20  # about what a run should take
-STATED_SPEED = 2_500.0  # images a second on two CPU cores, until a run of this session has been timed
+STATED_SPEED = 2_000.0  # images a second on two CPU cores, until a run of this session has been timed
 REPLAY = 1.0  # seconds that a replay takes
 MOMENTS = 16  # of a live run at which kNN is measured and z pictured
 LEDGER_MOMENTS = 12  # those of a run in the ledger

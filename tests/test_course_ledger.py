@@ -1,0 +1,69 @@
+"""What the course says about collapse, held against its ledger, and its ledger against a run made here and now."""
+
+import pytest
+
+from simsiam_course import ablate, data_file, load_pair
+from simsiam_course.ablate import FAILURES, FACTORS, read_ledger
+from simsiam_course.collapse import diagnose
+
+LEDGERS = {"collapse.jsonl": (FAILURES, 5), "factors.jsonl": (FACTORS, 3)}
+HEALTHY = [name for name, knobs in FAILURES.variants.items() if knobs.keys() <= {"output_bn"}]
+COLLAPSED = [
+    name
+    for name, knobs in FAILURES.variants.items()
+    if knobs.get("stop_gradient", "target") != "target" or knobs.get("predictor") == "none"
+]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return read_ledger(data_file("results/collapse.jsonl"))
+
+
+def of(rows, *variants):
+    return [row for row in rows if row["variant"] in variants]
+
+
+def true_names(variant):
+    if variant in HEALTHY:
+        return ("healthy",)
+    return ("complete collapse", "dimensional collapse") if variant in COLLAPSED else ("not learning",)
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+def test_every_variant_has_all_its_seeds_with_the_recipe_as_it_is(name):
+    experiment, seeds = LEDGERS[name]
+    wanted = [
+        (experiment.name, v, s, experiment.recipe(v, s)) for s in range(seeds) for v in experiment.variants
+    ]
+    assert [ablate.key(row) for row in read_ledger(data_file(f"results/{name}"))] == wanted
+
+
+def test_healthy_and_collapsed_runs_do_not_overlap(rows):
+    assert set(HEALTHY) | set(COLLAPSED) | {"frozen"} == set(FAILURES.variants)
+    for figure in ("knn", "linear", "effective_rank"):
+        worst = min(row[figure] for row in of(rows, *HEALTHY))
+        for variant in (*COLLAPSED, "frozen"):
+            assert worst > max(row[figure] for row in of(rows, variant)), (figure, variant)
+
+
+def test_every_run_of_the_ledger_has_a_true_name_and_the_one_it_would_get_today(rows):
+    for row in rows:
+        assert row["diagnosis"] in true_names(row["variant"]), (row["variant"], row["seed"])
+        assert diagnose(row).name == row["diagnosis"], (row["variant"], row["seed"])
+
+
+@pytest.mark.parametrize("variant", ["simsiam", "no_stop_gradient"])
+def test_a_run_made_again_is_that_of_the_ledger(rows, variant):
+    """The first steps to the digits that the ledger keeps; the end, after rounding has grown, within its spread."""
+    there = of(rows, variant)
+    row, _ = ablate.run_variant(FAILURES, variant, 0, *load_pair(FAILURES.data), device="cpu", progress=False)
+    first, known = row["history"][0], there[0]["history"][0]
+    assert (first["step"], first["images_seen"]) == (known["step"], known["images_seen"])
+    for figure in ("loss", "std", "effective_rank"):
+        assert first[figure] == pytest.approx(known[figure], rel=1e-2), figure
+    assert [h["step"] for h in row["history"]] == [h["step"] for h in there[0]["history"]]
+    assert row["images_seen"] == there[0]["images_seen"] and row["diagnosis"] in true_names(variant)
+    for figure, slack in (("knn", 0.1), ("linear", 0.1), ("std", 0.2)):
+        values = [run[figure] for run in there]
+        assert min(values) - slack < row[figure] < max(values) + slack, figure
