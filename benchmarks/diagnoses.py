@@ -26,7 +26,6 @@ from rounds import LEDGER as SPEED
 
 from simsiam_course.ablate import Experiment, run_variant, thin
 from simsiam_course.backbones import TINY_WIDTHS, tiny
-from simsiam_course.collapse import RULES
 from simsiam_course.data import ImageSet, load_pair
 from simsiam_course.errors import InputError
 from simsiam_course.files import append_line, check_folder, read_lines, write_lines
@@ -60,7 +59,7 @@ UNLABELLED = {  # run -> (what is planned, further knobs): the order has been sh
         {"warmup_steps": None},
     ),  # the rate climbs to the end: it learns before it breaks
 }
-NAMES = (*dict.fromkeys(rule.name for rule in RULES), "unknown")
+NAMES = (*dict.fromkeys(name for _, names in PLANNED.values() for name in names), "unknown")
 
 Row = dict[str, Any]
 

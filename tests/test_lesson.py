@@ -34,9 +34,9 @@ def test_a_prediction_has_a_default_and_is_compared_with_what_was_measured(capsy
     assert guess.answer == "worse"
     guess.buttons.value = "better"
     guess.compare("better")
-    assert "You predicted: better. Measured: better. You saw it coming." in capsys.readouterr().out
+    assert "You predicted: better. Measured: better.\nYou saw it coming." in capsys.readouterr().out
     guess.compare("worse")
-    assert "Measured: worse. Worth a thought" in capsys.readouterr().out
+    assert "Measured: worse.\nWorth a thought" in capsys.readouterr().out
     with pytest.raises(InputError, match="'equal' is none of the choices: worse, better"):
         guess.compare("equal")
 

@@ -23,6 +23,7 @@ ADDRESS = read_address(ROOT)
 
 TEXT_CELLS, CODE_CELLS = range(15, 26), range(12, 21)
 CODE_LINES = 15
+DIFFICULTY = r"\*\*Difficulty\*\* [●○]{3}, about \d+ minutes\."
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^(#{1,6}) +\S", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -178,9 +179,7 @@ def explains_every_exercise_and_gives_three_hints(notebook, name):
 
 def unexplained(exercise, text):
     said = f"exercise {exercise.number}"
-    if not re.search(
-        rf"^##+ Exercise {re.escape(exercise.number)}\b.*\n\n.*●.*\d minute", text, re.MULTILINE
-    ):
+    if not re.search(rf"^##+ Exercise {re.escape(exercise.number)}\b.*\n\n{DIFFICULTY}", text, re.MULTILINE):
         yield f"{said} has no heading with difficulty and minutes below it"
     flat = " ".join(text.split())
     for i, (kind, hint) in enumerate(zip(HINTS, exercise.hints, strict=True), start=1):
@@ -424,7 +423,7 @@ BROKEN = {
         "`mean_pool`|asked 0 times",
     ),
     "an exercise asked twice": (again(STUB), "exercise 0.1"),
-    "an exercise without minutes": (rewrite("●○○ difficulty, 3 minutes", "●○○"), "difficulty and minutes"),
+    "an exercise without minutes": (rewrite("●○○, about 3 minutes", "●○○"), "difficulty and minutes"),
     "an exercise with another number": (
         rewrite("## Exercise 0.1", "## Exercise 0.2"),
         "difficulty and minutes",

@@ -34,4 +34,4 @@ class Prediction:
             raise InputError(f"{measured!r} is none of the choices: {', '.join(self.choices)}.")
         right = self.answer == measured
         end = "You saw it coming." if right else "Worth a thought: what did you expect, and why?"
-        print(f"You predicted: {self.answer}. Measured: {measured}. {end}")
+        print(f"You predicted: {self.answer}. Measured: {measured}.\n{end}")
