@@ -38,6 +38,7 @@ table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabu
 th, td { padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th:first-child, .words th, .words td { text-align: left; }
+.words td:nth-child(3) { white-space: normal; min-width: 9rem; }
 thead th { color: var(--soft); font-weight: 600; }
 tbody th { font-weight: 600; }
 dt { font-weight: 600; margin-top: .75rem; }
