@@ -143,7 +143,7 @@ class Rule:
     advice: str
 
 
-# The facts that conditions speak of, in words. The last three are read off the history.
+# The facts that conditions speak of, in words. The last four are read off the history.
 FACTS = {
     "loss": "the loss",
     "std": "std",
@@ -152,6 +152,7 @@ FACTS = {
     "steps": "the number of steps",
     "fall": "the fall of the loss from the third quarter of the run to the last",
     "rise": "the rise of the loss from its best quarter to the last",
+    "level": "the mean of the loss over the last quarter",
     "swing": "the swing of the loss (highest minus lowest) within the last quarter",
 }
 COMPARISONS = {
@@ -175,14 +176,17 @@ RULES = (
     Rule("too short", "hardly begun, nothing can be told yet",
          (("steps", "<", 100),),
          "Train for more steps, then look again."),
+    Rule("diverged", "the loss stays high and never calms",
+         (("swing", ">", .3), ("level", ">", -.5)),
+         "Lower the learning rate or lengthen the warm-up."),
     Rule("diverged", "the loss swings wildly",
-         (("swing", ">", .5), ("std", ">=", .2)),  # a constant without predictor swings, too
+         (("swing", ">", .5), ("effective_rank", ">=", 2.)),  # collapsed without predictor it swings, too
          "Lower the learning rate; batch normalisation at the predictor's output does this too (Table 3d)."),
     Rule("diverged", "the loss was low and went up again",
          (("rise", ">", .3),),
          "Lower the learning rate or lengthen the warm-up."),
     Rule("not learning", "the predictor does not learn to foretell the other view",
-         (("loss", ">", -.4), ("loss", "<=", 1.), ("fall", "<=", .1)),
+         (("loss", ">", -.4), ("loss", "<=", 1.), ("fall", "<=", .1), ("swing", "<=", .3)),
          "Check that the predictor is trained (a frozen one keeps the loss high) and that the learning rate is "
          "neither far too high nor too low, then weaken the augmentations."),
     Rule("complete collapse", "all images get nearly the same output",
@@ -253,6 +257,7 @@ def _facts(measurements: Mapping[str, object]) -> tuple[dict[str, float], float]
         facts |= {
             "fall": means[2] - means[3],
             "rise": means[3] - min(means),
+            "level": means[3],
             "swing": max(quarters[3]) - min(quarters[3]),
         }
     return facts, _number(measurements, "dim") or math.inf

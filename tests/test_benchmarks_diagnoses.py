@@ -102,7 +102,7 @@ def test_the_table_names_what_was_misnamed_and_the_command_says_so(capsys, tmp_p
     said = diagnoses.table(rows)
     assert "3 of 4 runs have a right name." in said
     assert "x, healthy, seed 100: too short (loss -0.9, std 1)" in said
-    assert re.search(r"x +healthy +1 +- +2", said)
+    assert re.search(r"x +healthy +2 +- +1", said)
     diagnoses.write_lines(tmp_path / "ledger.jsonl", rows)
     assert call(capsys, "--table", "--out", tmp_path / "ledger.jsonl")[0] == 1
 

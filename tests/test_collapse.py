@@ -210,6 +210,20 @@ def test_a_loss_that_was_low_and_rises_is_divergence():
     assert diagnose(run(descent(-0.9) + [-0.3] * 60)).name == "diverged"
 
 
+@pytest.mark.parametrize("rank", [1.2, 8.0])
+def test_a_loss_that_stays_high_is_divergence_if_it_never_calms_and_else_not_learning(rank):
+    """As with a rate far too high, and as with a predictor that is never trained."""
+    for swing, name in ((0.2, "diverged"), (0.03, "not learning")):
+        losses = [-0.3 + swing * (-1) ** i for i in range(100)]
+        assert diagnose(run(losses, std=0.8, effective_rank=rank)).name == name
+
+
+def test_a_collapse_that_swings_is_still_a_collapse():
+    """Without a predictor the loss may swing by a half: low on average, and the outputs on one line."""
+    losses = descent(-0.9)[:50] + [-0.9, -0.9, -0.35] * 17
+    assert diagnose(run(losses, std=0.6, effective_rank=1.2)).name == "dimensional collapse"
+
+
 def test_thirty_steps_are_too_few_to_be_judged():
     assert diagnose(run([-0.9] * 3, std=0.4, effective_rank=1.2)).name == "too short"
 
