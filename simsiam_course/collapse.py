@@ -165,8 +165,10 @@ COMPARISONS = {
 # Read from the top: the first rule whose conditions all hold gives the name, and no condition holds of a fact
 # that is not known. The thresholds come from runs on `patterns`, clean test images (data/results/collapse.jsonl):
 #   healthy, whatever BN is on z        loss -.89 to -.93, std .81 to 1.0, effective rank 10.4 to 15.6
-#   collapsed                           loss -.76 to -1.0, std 0 to .32,   effective rank 1.0 to 1.89
-#   predictor never trained             loss -.18 to -.21, std .33 to .96, effective rank 1.68 to 2.3
+#   collapsed                           loss -.66 to -1.0, std 0 to .32,   effective rank 1.0 to 1.89
+#   predictor never trained             loss -.18 to -.28, std .32 to .96, effective rank 1.67 to 2.5
+# Swing of the loss and its level while training, in the last quarter: collapsed up to .4 at -.64 to -1, predictor
+# never trained up to .08 at -.16 to -.27, a rate 30 or 100 times too high .4 to .9 at -.34 to -.43 (diagnoses.py).
 # In training batches output BN holds the std of collapsed runs higher, up to .63, at the same rank.
 # fmt: off
 RULES = (

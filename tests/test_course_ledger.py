@@ -3,7 +3,7 @@
 import pytest
 
 from simsiam_course import ablate, data_file, load_pair
-from simsiam_course.ablate import FAILURES, FACTORS, read_ledger
+from simsiam_course.ablate import FACTORS, FAILURES, read_ledger
 from simsiam_course.collapse import diagnose
 
 LEDGERS = {"collapse.jsonl": (FAILURES, 5), "factors.jsonl": (FACTORS, 3)}
