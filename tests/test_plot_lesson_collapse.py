@@ -116,7 +116,8 @@ def test_losses_that_coincide_lie_at_the_foot_of_the_second_panel():
     assert np.allclose(right.lines[1].get_ydata(), 1e-9, rtol=1e-3)
     assert len({line.get_color() for line in left.lines}) == 4
     assert plot.png(figure)
-    assert "1e-15" in [label.get_text() for label in right.get_yticklabels()], "formulas are off in this theme"
+    labels = [label.get_text() for label in right.get_yticklabels()]
+    assert "1e\N{MINUS SIGN}15" in labels, "formulas are off in this theme"
 
 
 @pytest.mark.parametrize("draw", [
