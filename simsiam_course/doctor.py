@@ -94,13 +94,13 @@ def _kernel() -> str | None:
 
 
 def _demo_minutes() -> float:
-    """Four runs of the default recipe at the rate of a few steps; measuring and drawing take about as long as one."""
+    """The demo's four runs at the rate of a few steps; measuring and drawing take about as long as one of them."""
+    from .ablate import COLLAPSE
     from .data import load
-    from .recipe import Recipe
     from .train import Trainer
 
-    recipe = Recipe()
-    trainer = Trainer(recipe.build(), load("patterns"), recipe)
+    recipe = COLLAPSE.recipe("simsiam", 0)
+    trainer = Trainer(recipe.build(), load(COLLAPSE.data), recipe)
     trainer.advance()
     start = time.perf_counter()
     for _ in range(MEASURED_STEPS):
