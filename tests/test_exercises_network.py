@@ -202,6 +202,10 @@ RIGHT_PROJECTORS = {
     "an extra argument": lambda a, b, c, layers=2: heads.projector(a, b, c, layers=layers),
 }
 WRONG_PROJECTORS = {
+    "momentum 0": lambda a, b, c: seq(
+        nn.Linear(a, b), nn.BatchNorm1d(b, momentum=0.0), nn.ReLU(), nn.Linear(b, c), bare_bn(c)
+    ),
+    "ReLU6": lambda a, b, c: seq(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU6(), nn.Linear(b, c), bare_bn(c)),
     "a bottleneck": lambda a, b, c: seq(*block(a, b // 2), nn.Linear(b // 2, c), bare_bn(c)),
     "leaky": lambda a, b, c: seq(
         nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU(0.2), nn.Linear(b, c), bare_bn(c)
@@ -292,6 +296,10 @@ RIGHT_PREDICTORS = {
     "an identity at the end": lambda d, n: seq(block(d, n), nn.Linear(n, d), nn.Identity()),
 }
 WRONG_PREDICTORS = {
+    "momentum 0": lambda d, n: seq(
+        nn.Linear(d, n), nn.BatchNorm1d(n, momentum=0.0), nn.ReLU(), nn.Linear(n, d)
+    ),
+    "ReLU6": lambda d, n: seq(nn.Linear(d, n), nn.BatchNorm1d(n), nn.ReLU6(), nn.Linear(n, d)),
     "half the bottleneck": lambda d, n: seq(block(d, n // 2), nn.Linear(n // 2, d)),
     "the identity": lambda d, n: nn.Identity(),
     "tanh at the end": lambda d, n: seq(block(d, n), nn.Linear(n, d), nn.Tanh()),
@@ -475,7 +483,21 @@ def h_twice(model, x1, x2):
     return model.predictor(p1), model.predictor(p2), z1, z2
 
 
+def averages_forgotten(model, x1, x2):
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm1d) and not model.training:
+            out = plain(model, x1, x2)
+            part.reset_running_stats()
+            part.running_mean.add_(1)
+            return out
+    return plain(model, x1, x2)
+
+
 WRONG_FORWARDS = {
+    "flattened first": lambda m, x1, x2: plain(m, x1.flatten(1), x2.flatten(1)),
+    "six rows": then(lambda *out: tuple(part[:6] for part in out)),
+    "gradients set to zero": lambda m, x1, x2: m.zero_grad() or plain(m, x1, x2),
+    "averages forgotten": averages_forgotten,
     "first the views of one": then(lambda p1, p2, z1, z2: (p1, z2, p2, z1)),
     "z in the wrong order": then(lambda p1, p2, z1, z2: (p1, p2, z2, z1)),
     "one z detached": then(lambda p1, p2, z1, z2: (p1, p2, z1, z2.detach())),
@@ -645,7 +667,21 @@ def unused_weights(dim):
     return Unused()
 
 
+def tied(dim):
+    h = with_data(dim)
+    h[2].weight.data = h[0].weight.data.T
+    return h
+
+
+def tied_parameter(dim):
+    h = with_data(dim)
+    h[2].weight = nn.Parameter(h[0].weight.detach().T)
+    return h
+
+
 WRONG_IDENTITIES = {
+    "tied": tied,
+    "tied parameter": tied_parameter,
     "nearly": changed(lambda h: h[2].weight.mul_(1.01)),
     "rows exchanged": changed(lambda h: h[2].weight.copy_(h[2].weight.flip(0))),
     "one sign": changed(lambda h: h[0].weight[0].neg_()),
@@ -699,6 +735,35 @@ def test_a_right_answer_passes_however_it_is_written(exercise, name, function):
 @pytest.mark.parametrize(("exercise", "name", "function"), WRONG, ids=[f"{e.name}-{n}" for e, n, _ in WRONG])
 def test_a_wrong_answer_never_passes(exercise, name, function):
     assert judge(exercise, function).status == "failed"
+
+
+class FirstInAList(nn.Module):
+    def __init__(self, norm: nn.Module, inside: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.hidden, self.norms = inside, [norm, last]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norms[1](self.hidden[1](self.norms[0](self.hidden[0](x)).relu()))
+
+
+def with_bn_in_a_list(a, b, c):
+    return FirstInAList(nn.BatchNorm1d(b), seq(nn.Linear(a, b), nn.Linear(b, c)), bare_bn(c))
+
+
+SAID = {
+    "2.1 momentum": (PROJECTOR, WRONG_PROJECTORS["momentum 0"], "running averages do not follow"),
+    "2.2 momentum": (PREDICTOR, WRONG_PREDICTORS["momentum 0"], "running averages do not follow"),
+    "2.1 BN in a list": (PROJECTOR, with_bn_in_a_list, "as in a plain list"),
+    "2.3 zero_grad": (FORWARD, WRONG_FORWARDS["gradients set to zero"], "`zero_grad`"),
+    "2.4 tied": (IDENTITY_PREDICTOR, tied, "share their memory"),
+    "2.4 tied parameter": (IDENTITY_PREDICTOR, tied_parameter, "share their memory"),
+}
+
+
+@pytest.mark.parametrize(("exercise", "function", "because"), SAID.values(), ids=SAID)
+def test_what_is_said_of_a_wrong_answer_is_true(exercise, function, because):
+    verdict = judge(exercise, function)
+    assert verdict.status == "failed" and because in verdict.cause, (verdict, verdict.yours)
 
 
 @pytest.mark.parametrize("layers", [2, 3])

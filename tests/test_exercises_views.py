@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,8 +24,9 @@ def passes(exercise, function):
     assert verdict.status == "passed", (verdict, verdict.yours, verdict.expected)
 
 
-def fails(exercise, function):
-    assert judge(exercise, function).status == "failed"
+def fails(exercise, function, because=""):
+    verdict = judge(exercise, function)
+    assert verdict.status == "failed" and because in verdict.cause, (verdict, verdict.yours)
 
 
 def name(function) -> str:
@@ -97,6 +100,14 @@ def box_by_einsum(area, ratio, where):
     return torch.cat((torch.einsum("bs,bs->bs", where, 1 - sides), sides), 1)
 
 
+def box_by_lists(area, ratio, where):
+    rows = []
+    for a, r, (down, right) in zip(area.tolist(), ratio.tolist(), where.tolist(), strict=True):
+        height, width = (a / r) ** 0.5, (a * r) ** 0.5
+        rows.append([down * (1 - height), right * (1 - width), height, width])
+    return area.new_tensor(rows)
+
+
 class Box:
     def __call__(self, area, ratio, where):
         return augment.crop_box(area, ratio, where)
@@ -104,7 +115,7 @@ class Box:
 
 RIGHT_BOXES = [
     box_by_columns, box_by_a_loop, box_by_numbers, box_by_filling, box_by_logarithms, box_by_interpolation,
-    box_by_columns_of_where, box_transposed_twice, box_clamped, box_by_einsum,
+    box_by_columns_of_where, box_transposed_twice, box_clamped, box_by_einsum, box_by_lists,
 ]  # fmt: skip
 
 
@@ -150,12 +161,33 @@ WRONG_BOXES = {
     "changed in place": box_in_place,
     "nothing returned": lambda a, r, w: box(a, r, w) and None,
     "half an image at most": lambda a, r, w: box(a.clamp(max=0.5), r, w),
+    "a fifth of the image at least": lambda a, r, w: box(a.clamp(min=0.2), r, w),
+    "three fifths at most": lambda a, r, w: box(a.clamp(max=0.6), r, w),
+    "no narrow box": lambda a, r, w: box(a, r.clamp(0.7, 2), w),
+    "numbers without a device": lambda a, r, w: torch.tensor(box(a, r, w).tolist(), dtype=a.dtype),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("function", WRONG_BOXES.values(), ids=WRONG_BOXES)
 def test_a_wrong_crop_box_fails(function):
     fails(CROP_BOX, function)
+
+
+def room(a, r, w):
+    return 1 - box(a, r, w)[:, 2:]
+
+
+SAID_OF_BOXES = {
+    "the middle": (lambda a, r, w: torch.cat((1 - room(a, r, w), 1 - room(a, r, w)), 1) / torch.tensor([2, 2, 1, 1])
+                   + torch.cat((w * room(a, r, w), 0 * w), 1), "yours is its middle"),
+    "cut off": (lambda a, r, w: torch.cat((torch.min(w, room(a, r, w)), 1 - room(a, r, w)), 1), "cut off"),
+    "rooms exchanged": (lambda a, r, w: torch.cat((w * room(a, 1 / r, w), 1 - room(a, r, w)), 1), "are exchanged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "because"), SAID_OF_BOXES.values(), ids=SAID_OF_BOXES)
+def test_what_is_said_of_a_wrong_crop_box_is_true(function, because):
+    fails(CROP_BOX, function, because)
 
 
 # ---- 1.2
@@ -261,6 +293,17 @@ def map_by_outer_products(brightness, contrast, saturation, mean_colour):
     return torch.cat([left, right[..., None]], dim=-1)
 
 
+def map_by_lists(brightness, contrast, saturation, mean_colour):
+    maps = []
+    for b, c, s, mean in zip(
+        *(x.tolist() for x in (brightness, contrast, saturation, mean_colour)), strict=True
+    ):
+        constant = b * (1 - c) * sum(w * m for w, m in zip(WEIGHTS.tolist(), mean, strict=True))
+        maps.append([[b * c * (s * (i == j) + (1 - s) * WEIGHTS[j].item()) for j in range(3)] + [constant]
+                     for i in range(3)])  # fmt: skip
+    return torch.tensor(maps, device=brightness.device)
+
+
 def map_of_the_package(brightness, contrast, saturation, mean_colour, hue=None):
     return augment.colour_map(brightness, contrast, saturation, mean_colour, hue=hue)
 
@@ -268,6 +311,7 @@ def map_of_the_package(brightness, contrast, saturation, mean_colour, hue=None):
 RIGHT_MAPS = [
     map_by_three_matrices, map_by_a_loop, map_by_filling, map_by_lerp, map_with_the_offset_mixed, map_by_einsum,
     map_by_probing, map_saturation_first, map_by_outer_products, map_of_the_package,
+    map_by_lists,
 ]  # fmt: skip
 
 
@@ -306,6 +350,9 @@ WRONG_MAPS = {
     "changed in place": map_in_place,
     "on the CPU": lambda b, c, s, m: colours(b.cpu(), c.cpu(), s.cpu(), m.cpu()),
     "a constant of the CPU": lambda b, c, s, m: colours(b, c, s, m) + 0 * torch.eye(3, 4),
+    "numbers without a device": lambda b, c, s, m: torch.tensor(colours(b, c, s, m).tolist()),
+    "factors of 1.6 at most": lambda b, c, s, m: colours(b.clamp(max=1.6), c.clamp(max=1.6), s.clamp(max=1.6), m),
+    "no dark mean": lambda b, c, s, m: colours(b, c, s, m.clamp(0.2, 0.8)),
     "grey": lambda b, c, s, m: augment.colour_map(b, c, s, m, gray=torch.ones_like(b) > 0),
     "hue": lambda b, c, s, m: augment.colour_map(b, c, s, m, hue=torch.full_like(b, 0.1)),
 }  # fmt: skip
@@ -419,8 +466,6 @@ def views(i, a, g, m, s):
 
 def of(part):
     """Two views of an augmentation that was changed by `part(augmentation)`."""
-    from dataclasses import replace
-
     return lambda i, a, g, m, s: views(i, replace(a, **part(a)), g, m, s)
 
 
@@ -468,7 +513,78 @@ def last_image_dropped(i, a, g, m, s):
     return x1[: max(1, len(i) - 1)], x2[: max(1, len(i) - 1)]
 
 
+def shared(*names):
+    """Two views that have some draws in common."""
+
+    def make(i, a, g, m, s):
+        one, two = a.draw(len(i), g), a.draw(len(i), g)
+        return a.apply(i, one, m, s), a.apply(i, two | {name: one[name] for name in names}, m, s)
+
+    return make
+
+
+def one_for_all(name):
+    """Two views in which a draw serves the whole batch."""
+
+    def make(i, a, g, m, s):
+        drawn = [a.draw(len(i), g) for _ in range(2)]
+        return tuple(a.apply(i, d | {name: d[name][:1].expand_as(d[name])}, m, s) for d in drawn)
+
+    return make
+
+
+def other_second(**knobs):
+    return lambda i, a, g, m, s: (a(i, g, m, s), replace(a, **knobs)(i, g, m, s))
+
+
+def last_one_clean(i, a, g, m, s):
+    x1, x2 = views(i, a, g, m, s)
+    return x1, torch.cat((x2[:-1], normalise(i[-1:], m, s)))
+
+
+def clamped(i, a, g, m, s):
+    m, s = m[:, None, None], s[:, None, None]
+    return tuple(((x * s + m).clamp(0, 1) - m) / s for x in views(i, a, g, m.flatten(), s.flatten()))
+
+
+def state_copied(i, a, g, m, s):
+    again = torch.Generator()
+    again.set_state(g.get_state())
+    return a(i, g, m, s), a(i, again, m, s)
+
+
+def another_module(i, a, g, m, s):
+    return views(i, a, torch.Generator().manual_seed(random.randrange(10**6)), m, s)
+
+
+SAID_OF_VIEWS = {
+    "the same crop": (shared("box"), "Both views of an image got the same crop"),
+    "one crop": (one_for_all("box"), "All images of a batch got the same crop:"),
+    "a copied state": (state_copied, "from the one generator"),
+    "Python's random": (another_module, "elsewhere than the given generator"),
+}
+
+
+@pytest.mark.parametrize(("function", "because"), SAID_OF_VIEWS.values(), ids=SAID_OF_VIEWS)
+def test_what_is_said_of_wrong_views_is_true(function, because):
+    fails(TWO_VIEWS, function, because)
+
+
+def test_a_second_view_of_another_crop_is_not_called_mirrored():
+    verdict = judge(TWO_VIEWS, other_second(crop_scale=(0.8, 1)))
+    assert verdict.status == "failed" and "mirrored" not in verdict.cause
+
+
 WRONG_VIEWS = {
+    **{f"shared {name}": shared(name) for name in ("box", "flip", "hue", "gray", "brightness", "contrast")},
+    **{f"one {name} for all": one_for_all(name) for name in ("box", "hue", "gray", "contrast", "saturation")},
+    **{f"second with {name} 0": other_second(**{name: 0.0}) for name in ("gray", "hue", "contrast", "saturation")},
+    "both without gray": of(lambda a: {"gray": 0.0}),
+    "second not cropped": other_second(crop_scale=(1, 1), crop_ratio=(1, 1)),
+    "last image clean": last_one_clean,
+    "clamped": clamped,
+    "inference": torch.inference_mode()(views),
+    "zeros of the CPU": lambda i, a, g, m, s: tuple(torch.zeros(i.shape) + x for x in views(i, a, g, m, s)),
     "both of the second draw": lambda i, a, g, m, s: (a(i, g, m, s), *[a(i, g, m, s)] * 2)[1:],
     "three views": lambda i, a, g, m, s: (*views(i, a, g, m, s), a(i, g, m, s)),
     "one after the other in one tensor": lambda i, a, g, m, s: torch.cat(views(i, a, g, m, s)),

@@ -22,12 +22,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from .clock import TooSlow, limit
 
 Function = Callable[..., Any]
 SECONDS = 20  # that a check may take
 MIXED = ("same device", "expected device")  # what PyTorch says of an operation on two devices
+NUMBERS = (
+    "item",
+    "tolist",
+    "tensor",
+    "__float__",
+    "__int__",
+    "__bool__",
+    "__index__",
+)  # calls that read numbers
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,11 @@ def is_attempted(function: Any) -> bool:
 
 
 def see(fact: Fact, function: Function) -> Any:
-    """The outcome of a fact; an exception is an outcome, too. Random numbers are the same each time."""
+    """The outcome of a fact; an exception is an outcome, too.
+
+    Random numbers are the same each time, and a function under `functools.cache` has forgotten what it made.
+    """
+    getattr(function, "cache_clear", bool)()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
@@ -142,22 +156,26 @@ def see(fact: Fact, function: Function) -> Any:
 def likely_cause(exercise: Exercise, fact: Fact, function: Function, yours: Any) -> str:
     """The sentence of the suspect that comes out as the student does in this fact and in most of the others.
 
-    What fails an earlier fact is no suspect: the student passed those.
+    What fails an earlier fact is no suspect: the student passed those. Nor is one that explains less than half of
+    the later facts which the student fails.
     """
     alike = [s for s in exercise.suspects if same(see(fact, s.function), yours, fact.tolerance)]
-    earlier = exercise.facts[: exercise.facts.index(fact)]
-    for passed in earlier if alike else ():
+    at = exercise.facts.index(fact)
+    for passed in exercise.facts[:at] if alike else ():
         right = see(passed, exercise.reference)
         alike = [s for s in alike if same(see(passed, s.function), right, passed.tolerance)]
-    if len(alike) < 2:
-        return alike[0].says if alike else ""
-    later = [other for other in exercise.facts if other not in earlier]
-    outcomes = [(other, see(other, function)) for other in later]
+    later = [(other, see(other, function)) for other in exercise.facts[at + 1 :] if alike]
+    wrong = [
+        (other, seen)
+        for other, seen in later
+        if not same(seen, see(other, exercise.reference), other.tolerance)
+    ]
 
-    def likeness(suspect: Suspect) -> int:
+    def likeness(suspect: Suspect, outcomes: Sequence[tuple[Fact, Any]]) -> int:
         return sum(same(see(other, suspect.function), seen, other.tolerance) for other, seen in outcomes)
 
-    return max(alike, key=likeness).says
+    alike = [s for s in alike if 2 * likeness(s, wrong) >= len(wrong)]
+    return max(alike, key=lambda s: likeness(s, later)).says if alike else ""
 
 
 # ---- outcomes
@@ -212,7 +230,9 @@ def kind_and_shape(value: Any) -> Any:
     if value is Ellipsis:
         return Ellipsis
     if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
+        usual = (value.layout, value.device.type) == (torch.strided, "cpu")
+        kept = "" if usual else f", {str(value.layout).removeprefix('torch.')}, on {value.device.type}"
+        return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}{kept}"
     if isinstance(value, (tuple, list)):
         return [kind_and_shape(part) for part in value]
     return "nothing: is there a `return`?" if value is None else _kind(value)
@@ -239,16 +259,31 @@ def unchanged(function: Function, *arguments: Any) -> dict[str, bool]:
     return {f"argument {i + 1}": bool(torch.equal(old, new.detach())) for i, old, new in pairs}
 
 
-def elsewhere(function: Function, *arguments: Any) -> str:
+class _LastCall(TorchFunctionMode):
+    """Inside, `name` is the function of PyTorch that was called last."""
+
+    name = ""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.name = getattr(function, "__name__", "")
+        return function(*args, **(kwargs or {}))
+
+
+def elsewhere(function: Function, *arguments: Any, turn: bool = True) -> str:
     """Where the result is when the arguments are on another device.
 
     That device is PyTorch's `meta`, which knows shapes and no numbers: it is on every machine. A function that asks
-    for a number there (a perfectly good `if`) says nothing about devices, and counts as right.
+    for a number there (a perfectly good `if`) stops. So it is turned round: its arguments are on the CPU, and what it
+    makes without a device is on `meta`. Without `turn` (for a module, whose weights are on `meta`) it counts as right.
     """
     moved = [a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments]
-    return place(
-        lambda: function(*moved), home="meta", wrong=(*MIXED, "no data!", "can't convert meta", "device type")
-    )
+    wrong = (*MIXED, "no data!", "can't convert meta", "device type")
+    with _LastCall() as last:
+        found = place(lambda: function(*moved), home="meta", wrong=wrong)
+    if last.name not in NUMBERS:
+        return found
+    with torch.device("meta"):
+        return place(lambda: function(*arguments), home="cpu") if turn else "where its input is"
 
 
 def place(compute: Callable[[], Any], *, home: str, wrong: Sequence[str] = MIXED) -> str:

@@ -53,7 +53,7 @@ class Map(nn.Module):
 
 def network() -> Parts:
     """A few hundred weights, with BN in every part: (B, 3, 2, 2) -> 8 features -> z of 5 channels."""
-    backbone = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU())
+    backbone = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU())
     return Parts(backbone, heads.projector(8, 10, 5), heads.predictor(5, 4))
 
 
@@ -112,9 +112,21 @@ def _passes(f: Function) -> dict[str, int]:
 def _left_alone(f: Function) -> dict[str, bool]:
     model, (x1, x2) = network(), two_views()
     weights = [w.detach().clone() for w in model.parameters()]
+    for w in model.parameters():
+        w.grad = torch.ones_like(w)
     views = unchanged(lambda a, b: f(model, a, b), x1, x2)
+    gradients_kept = all(w.grad is not None and bool((w.grad == 1).all()) for w in model.parameters())
     same = all(torch.equal(w, old) for w, old in zip(model.parameters(), weights, strict=True))
-    return {"x1 kept:": views["argument 1"], "x2 kept:": views["argument 2"], "weights kept:": same}
+    averages = [b.clone() for b in model.eval().buffers()]
+    f(model, x1, x2)
+    averages_kept = all(torch.equal(b, old) for b, old in zip(model.buffers(), averages, strict=True))
+    return {
+        "x1 kept:": views["argument 1"],
+        "x2 kept:": views["argument 2"],
+        "weights kept:": same,
+        "their gradients:": gradients_kept,
+        "BN's averages in eval mode:": averages_kept,
+    }
 
 
 def _who(output: int) -> Function:
@@ -146,7 +158,7 @@ def _forward_in_double(f: Function) -> Any:
 
 def _forward_elsewhere(f: Function) -> str:
     model = network().to("meta")
-    return elsewhere(lambda x1, x2: f(model, x1, x2), *two_views())
+    return elsewhere(lambda x1, x2: f(model, x1, x2), *two_views(), turn=False)
 
 
 def _f(model: SimSiam, x: Tensor) -> Tensor:
@@ -232,6 +244,11 @@ def _in_train_mode(model: SimSiam, x1: Tensor, x2: Tensor) -> tuple[Tensor, ...]
     return _plain(model, x1, x2)
 
 
+def _zero_grad(model: SimSiam, x1: Tensor, x2: Tensor) -> tuple[Tensor, ...]:
+    model.zero_grad()
+    return _plain(model, x1, x2)
+
+
 def _solution_forward(model, x1, x2):
     z1 = model.projector(model.backbone(x1))  # (B, D)
     z2 = model.projector(model.backbone(x2))
@@ -252,12 +269,13 @@ FORWARD = Exercise(
         Fact("Each view has a pass of its own, so that BN sees one view at a time: "
              "over the batch, each channel of z1 has "
              "mean 0, and so has each channel of z2.", _own_statistics),
-        Fact("It holds for random views, in train mode.", _values(train=True)),
+        Fact("It holds for random views, in train mode, and for a batch of seven.", _values(train=True, rows=7)),
         Fact("It holds for random views, in eval mode.", _values(train=False)),
         Fact("It leaves the model in the mode it was in, train or eval.", _modes),
         Fact("Each part runs twice, once for each view: z1 and z2 are computed once, kept, and given to h.", _passes),
         Fact("In eval mode it works for a batch of one, too.", _values(train=False, rows=1)),
-        Fact("The views and the weights stay as they were.", _left_alone),
+        Fact("The views, the weights and their gradients stay as they were; in eval mode BN's averages, too.",
+             _left_alone),
         Fact("z1: the gradient reaches x1, the backbone and the projector. Nothing is detached yet.", _who(2)),
         Fact("z2: the gradient reaches x2 and *the same* backbone and projector. Nothing is detached yet.", _who(3)),
         Fact("p1: the gradient reaches x1, the backbone, the projector and the predictor.", _who(0)),
@@ -298,6 +316,8 @@ FORWARD = Exercise(
         Suspect("The second view goes through a copy of the network: "
                 "shared weights means the same modules for both views.",
                 _a_copy),
+        Suspect("The gradients were set to zero (`zero_grad`): when that is done is the training loop's business.",
+                _zero_grad),
         Suspect("The outputs are given length 1: lengths are the loss's business.", _lengths_of_one),
         Suspect("Only p and z of the first view came back: four are needed.",
                 lambda model, x1, x2: _plain(model, x1, x2)[::2]),
@@ -380,8 +400,11 @@ def _identity_gradient(f: Function) -> Tensor:
 
 def _identity_fresh(f: Function) -> dict[str, bool]:
     a, b = f(4), f(4)
-    shared = {id(w) for w in a.parameters()} & {id(w) for w in b.parameters()}
-    return {"weights shared by two of them:": bool(shared)}
+    first, second = ([w.data_ptr() for w in module.parameters()] for module in (a, b))
+    return {
+        "memory shared by two of them:": not set(first).isdisjoint(second),
+        "by two weights of one:": len(set(first)) < len(first),
+    }
 
 
 def _identity_loss(f: Function) -> float:
@@ -434,6 +457,12 @@ def _in_place(d: int) -> nn.Module:
     return h
 
 
+def _tied(d: int) -> nn.Module:
+    h = _split(d)
+    h[2].weight = nn.Parameter(h[0].get_parameter("weight").detach().T)
+    return h
+
+
 @functools.cache
 def _always_the_same_identity(d: int) -> nn.Module:
     return _split(d)
@@ -453,12 +482,12 @@ IDENTITY_PREDICTOR = Exercise(
         Fact("Random z come out as they went in, whatever their number of channels.", _identity_of_random),
         Fact("So do very small and very large numbers.", _identity_of_any_size),
         Fact("It works for a batch of one, too.", _identity_of(torch.tensor([[2.0, -1.0, 0.5]]))),
+        Fact("Every call gives a new module, each of whose weights has memory of its own.", _identity_fresh),
         Fact("With any other weights it gives what Linear, ReLU, Linear give: it is a predictor that "
              "*happens* to be the identity.", _other_weights),
         Fact("z stays as it was: nothing is changed in place.", kept(_an_identity, 4)),
         Fact("The gradient goes through it to z as though it were not there.", _identity_gradient),
         Fact("Both weight matrices can be trained on from there.", _identity_trained),
-        Fact("Every call gives a new module.", _identity_fresh),
         Fact("The loss of z with itself, D(h(z), z), is -1.", _identity_loss, tolerance=1e-6),
         Fact("After `.double()` it takes and gives float64.", double(_an_identity, 4)),
         Fact("After `.to(device)` it computes on that device.", on_another_device(_an_identity, 4)),
@@ -496,6 +525,7 @@ IDENTITY_PREDICTOR = Exercise(
         Suspect("The weights are frozen: h should be able to learn on from the identity.",
                 lambda d: _split(d).requires_grad_(False)),
         Suspect("The same module comes back from every call: build it inside the function.", _always_the_same_identity),
+        Suspect("Both matrices share their memory, so each change of one changes the other: add `.clone()`.", _tied),
         Suspect("A function came back instead of a module.", lambda d: lambda z: z),
     ],
     hints=(

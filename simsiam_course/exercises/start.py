@@ -21,13 +21,12 @@ def maps(b: int = 2, c: int = 3, h: int = 4, w: int = 5) -> Tensor:
 
 
 def _counted(f: Function) -> Any:
-    x = torch.arange(8.0).view(1, 2, 2, 2)  # channel 0: 0 1 2 3, channel 1: 4 5 6 7
-    return f(x)
+    return f(torch.tensor([[[[0.0, 3.0], [2.0, 1.0]], [[4.0, 7.0], [6.0, 5.0]]]]))
 
 
 def _gradient(f: Function) -> Tensor:
-    x = maps().requires_grad_()
-    return torch.autograd.grad(f(x)[:, 0].sum(), x)[0]
+    x, at = maps().requires_grad_(), torch.randn(2, 3)
+    return torch.autograd.grad((f(x) * at).sum(), x)[0]
 
 
 AVERAGE_POOL = Exercise(
@@ -37,7 +36,7 @@ AVERAGE_POOL = Exercise(
     facts=[
         Fact("For x of shape (2, 3, 4, 5) it gives one number for each image and channel, shape (2, 3).",
              lambda f: kind_and_shape(f(maps()))),
-        Fact("For one image with the channels [[0, 1], [2, 3]] and [[4, 5], [6, 7]] it gives [[1.5, 5.5]].", _counted),
+        Fact("For one image with the channels [[0, 3], [2, 1]] and [[4, 7], [6, 5]] it gives [[1.5, 5.5]].", _counted),
         Fact("It holds for random maps, higher than wide.", lambda f: f(maps(4, 2, 7, 3))),
         Fact("It works for a batch of one with one channel, too: shape (1, 1).",
              lambda f: kind_and_shape(f(maps(1, 1)))),

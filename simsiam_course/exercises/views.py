@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,14 +13,15 @@ from .. import augment, probes
 from ..augment import Augmentation, normalise
 from ..data import ImageSet
 from ..errors import InputError
-from .core import Exercise, Fact, Function, Suspect, elsewhere, kind_and_shape, unchanged
+from .core import Exercise, Fact, Function, Suspect, elsewhere, gradients, kind_and_shape, unchanged
 
 # ---- 1.1
 
 
 def boxes(n: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     """area (n,), ratio (n,) and where (n, 2) of boxes that fit into the image."""
-    return 0.2 + 0.4 * torch.rand(n), 0.75 + 0.5 * torch.rand(n), torch.rand(n, 2)
+    height, width = 0.2 + 0.79 * torch.rand(2, n)
+    return height * width, width / height, torch.rand(n, 2)
 
 
 def _column(*values: float) -> Tensor:
@@ -71,7 +73,7 @@ CROP_BOX = Exercise(
         Fact("Height times width is the area, and width over height is the ratio.", _area_and_ratio),
         Fact("where = 0 puts the box at the top and left edge, where = 1 at the bottom and right edge.", _edges),
         Fact("A box lies inside the image.", _inside),
-        Fact("It holds for random boxes, each with its own area, ratio and place.", lambda f: f(*boxes(9))),
+        Fact("It holds for random boxes, each with its own area, ratio and place.", lambda f: f(*boxes(50))),
         Fact("It works for a batch of one, too.", lambda f: f(*boxes(1))),
         Fact("area, ratio and where stay as they were: nothing is changed in place.",
              lambda f: unchanged(f, *boxes())),
@@ -90,6 +92,15 @@ CROP_BOX = Exercise(
                 lambda area, ratio, where: torch.cat((where, _sides(area, ratio)), 1)),
         Suspect("`where` was taken for the middle of the box. Top runs from 0 to 1 - height: `where * (1 - sides)`.",
                 lambda area, ratio, where: torch.cat((where - _sides(area, ratio) / 2, _sides(area, ratio)), 1)),
+        Suspect("Where the box begins is wanted, and yours is its middle: leave out the half side.",
+                lambda area, ratio, where: torch.cat((where * (1 - _sides(area, ratio)) + _sides(area, ratio) / 2,
+                                                      _sides(area, ratio)), 1)),
+        Suspect("`where` was taken for the edge itself, and cut off where the box would stick out. "
+                "Use `where * (1 - sides)`.",
+                lambda area, ratio, where: torch.cat((where.minimum(1 - _sides(area, ratio)), _sides(area, ratio)), 1)),
+        Suspect("The free rooms are exchanged: top has 1 - height, left has 1 - width.",
+                lambda area, ratio, where: torch.cat((where * (1 - _sides(area, ratio).flip(1)), _sides(area, ratio)),
+                                                     1)),
         Suspect("The middle was moved back into the image, so most boxes stick to an edge. Use `where * (1 "
                 "- sides)`.",
                 _pushed_back),
@@ -130,8 +141,8 @@ PIXELS = torch.eye(3)  # red, green, blue, one in each column
 
 def knobs(n: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """brightness, contrast, saturation, three times (n,), and mean_colour (n, 3)."""
-    brightness, contrast, saturation = 0.4 + 1.2 * torch.rand(3, n)
-    return brightness, contrast, saturation, 0.2 + 0.6 * torch.rand(n, 3)
+    brightness, contrast, saturation = 2 * torch.rand(3, n)
+    return brightness, contrast, saturation, torch.rand(n, 3)
 
 
 def _colours(
@@ -254,6 +265,8 @@ COLOUR_MAP = Exercise(
                 _wrong(towards="mean colour")),
         Suspect("Contrast pulls towards the image's own mean grey, not towards .5.", _wrong(towards="one half")),
         Suspect("The mean grey was taken over the batch: every image has its own.", _wrong(towards="batch")),
+        Suspect("Brightness has no part in it: it multiplies the matrix and the mean grey.",
+                lambda b, c, s, m: _variant(torch.ones_like(b), c, s, m)),
         Suspect("The matrix lacks contrast: it scales by brightness times contrast.", _wrong(matrix="b")),
         Suspect("The matrix lacks brightness: it scales by brightness times contrast.", _wrong(matrix="c")),
         Suspect("Brightness and contrast were added: one after the other means that their factors are multiplied.",
@@ -291,11 +304,22 @@ COLOUR_MAP = Exercise(
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 FULL = Augmentation(hue=0.5)
 GEOMETRY = Augmentation(jitter=0, gray=0)
-NOTHING = Augmentation(crop_scale=(1, 1), crop_ratio=(1, 1), flip=0, jitter=0, gray=0)
-FLIP = Augmentation(crop_scale=(1, 1), crop_ratio=(1, 1), jitter=0, gray=0)
-BRIGHTNESS = Augmentation(
-    crop_scale=(1, 1), crop_ratio=(1, 1), flip=0, contrast=0, saturation=0, hue=0, jitter=1, gray=0
+NOTHING = Augmentation(
+    (1, 1), (1, 1), flip=0, brightness=0, contrast=0, saturation=0, hue=0, jitter=1, gray=0
 )
+ONE_KNOB = {
+    "crop": replace(NOTHING, crop_scale=(0.2, 1), crop_ratio=(3 / 4, 4 / 3)),
+    "contrast": replace(NOTHING, contrast=0.4),
+    "saturation": replace(NOTHING, saturation=0.4),
+    "hue": replace(NOTHING, hue=0.5),
+}
+
+
+class Anywhere(Augmentation):
+    """An augmentation that only normalises, on whatever device: the real one refuses images without numbers."""
+
+    def apply(self, images: Tensor, parameters: dict[str, Tensor], mean: Tensor, std: Tensor) -> Tensor:
+        return (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 def pictures(n: int = 6) -> Tensor:
@@ -337,16 +361,18 @@ def _white(f: Function) -> dict[str, Tensor]:
 def _clean(f: Function) -> dict[str, str]:
     images = pictures()
     views = _views(f, images.clone(), NOTHING)
-    expected = normalise(images, MEAN, STD)
-    alike = [torch.allclose(x, expected, atol=1e-4) for x in views]
-    return {
-        name: "the images" if yes else "something else" for name, yes in zip(("x1", "x2"), alike, strict=True)
-    }
+    clean = normalise(images, MEAN, STD)
+    known = {"the images": clean, "the images mirrored": clean.flip(3)}
+    said = [
+        next((name for name, x in known.items() if torch.allclose(view, x, atol=1e-4)), "something else")
+        for view in views
+    ]
+    return dict(zip(("x1", "x2"), said, strict=True))
 
 
 def _different(views: Tensor) -> int:
     """How many views of (B, 3, H, W) are unlike all before them."""
-    apart = torch.cdist(views.flatten(1), views.flatten(1), p=math.inf) > 1e-3
+    apart = torch.cdist(views.flatten(1), views.flatten(1), p=math.inf) > 1e-5
     return sum(bool(apart[i, :i].all()) for i in range(len(views)))
 
 
@@ -355,10 +381,14 @@ def _differ(f: Function) -> str:
     return f"{sum(not torch.allclose(a, b, atol=1e-3) for a, b in zip(x1, x2, strict=True))} of 6"
 
 
-def _own_draws(f: Function) -> dict[str, int]:
-    x1, x2 = _views(f, pictures(1).repeat(8, 1, 1, 1), FULL)
-    both = torch.cat((x1, x2))
-    return {"different views in x1": _different(x1), "in x2": _different(x2), "in both": _different(both)}
+def _own_draws(f: Function) -> dict[str, tuple[int, int, int]]:
+    """Knob by knob, how many views are different: in x1, in x2, in both, where the image as it was does not count."""
+    images = pictures(1).repeat(8, 1, 1, 1)
+    clean, found = normalise(images[:1], MEAN, STD), {}
+    for knob, augmentation in ONE_KNOB.items():
+        x1, x2 = _views(f, images, augmentation)
+        found[knob] = tuple(_different(torch.cat((clean, *x))) - 1 for x in ([x1], [x2], [x1, x2]))
+    return found
 
 
 def _about(share: float) -> str:
@@ -378,16 +408,32 @@ def _about(share: float) -> str:
 def _mirrored(f: Function) -> dict[str, str]:
     """400 times an image that is dark on the left: in which views is it dark on the right?"""
     ramp = torch.arange(0, 240, 20, dtype=torch.uint8).expand(400, 3, 8, 12).contiguous()
-    one, two = (x[..., 0].mean((1, 2)) > x[..., -1].mean((1, 2)) for x in _views(f, ramp, FLIP))
-    shares = {"x1 mirrored": one, "x2 mirrored": two, "both": one & two}
+    views = _views(f, ramp, replace(NOTHING, flip=0.5))
+    return _shares("mirrored", *(x[..., 0].mean((1, 2)) > x[..., -1].mean((1, 2)) for x in views))
+
+
+def _greyed(f: Function) -> dict[str, str]:
+    """400 times a red image: which views have lost the colour?"""
+    red = torch.tensor([200, 50, 50], dtype=torch.uint8)[:, None, None].expand(400, 3, 8, 12).contiguous()
+    views = [_pixels(x) for x in _views(f, red, replace(NOTHING, gray=0.5))]
+    return _shares("grey", *((x.amax(1) - x.amin(1)).amax((1, 2)) < 0.05 for x in views))
+
+
+def _shares(what: str, one: Tensor, two: Tensor) -> dict[str, str]:
+    """In how many of the 400 something was chosen: one, two (400,) bool."""
+    shares = {f"x1 {what}": one, f"x2 {what}": two, "both": one & two}
     return {name: _about(chosen.float().mean().item()) for name, chosen in shares.items()}
 
 
+def _pixels(view: Tensor) -> Tensor:
+    return view * STD[:, None, None] + MEAN[:, None, None]
+
+
 def _brightened(f: Function) -> dict[str, bool]:
-    """The brightness factors, .6 to 1.4, of 400 views and 400 more of a grey image."""
-    grey = torch.full((400, 3, 8, 8), 100, dtype=torch.uint8)
-    views = [x * STD[:, None, None] + MEAN[:, None, None] for x in _views(f, grey, BRIGHTNESS)]
-    factors = [view.mean((1, 2, 3)) * 2.55 for view in views]
+    """The brightness factors, .6 to 1.4, of 400 views and 400 more of a light grey image, which may get above 1."""
+    grey = torch.full((400, 3, 8, 8), 220, dtype=torch.uint8)
+    views = [_pixels(x) for x in _views(f, grey, replace(NOTHING, brightness=0.4))]
+    factors = [view.mean((1, 2, 3)) * 255 / 220 for view in views]
     together = torch.corrcoef(torch.stack(factors))[0, 1].abs().item()
     whole = [bool(v.min() > 0.59 and v.min() < 0.65 and v.max() > 1.35 and v.max() < 1.41) for v in factors]
     return {"x1 covers the range": whole[0], "x2 covers it": whole[1], "independent": together < 0.25}
@@ -426,6 +472,12 @@ def _left_alone(f: Function) -> dict[str, bool]:
     return dict(zip(("images", "mean", "std"), kept.values(), strict=True))
 
 
+def _trains(f: Function) -> dict[str, str]:
+    x1, x2 = _views(f, pictures(), FULL)
+    w1, w2 = (torch.ones((), requires_grad=True) for _ in range(2))
+    return gradients((w1 * x1).square().sum() + (w2 * x2).square().sum(), x1=w1, x2=w2)
+
+
 def _single(f: Function) -> Any:
     x1, x2 = _views(f, pictures(1), FULL)
     return [kind_and_shape(x1), kind_and_shape(x2), bool((x1 - x2).abs().max() > 1e-3)]
@@ -458,6 +510,17 @@ def _one_draw(images: Tensor, a: Augmentation, g: torch.Generator, *pixel: Tenso
         {name: value.expand(len(images), *value.shape[1:]) for name, value in one.items()} for one in drawn
     ]
     return tuple(a.apply(images, one, *pixel) for one in every)
+
+
+def _with_crops(change: Function) -> Function:
+    """Two views whose crops were changed: `change(box1, box2)` gives both anew."""
+
+    def views(images: Tensor, a: Augmentation, g: torch.Generator, *pixel: Tensor) -> Any:
+        one, two = a.draw(len(images), g), a.draw(len(images), g)
+        one["box"], two["box"] = change(one["box"], two["box"])
+        return a.apply(images, one, *pixel), a.apply(images, two, *pixel)
+
+    return views
 
 
 def _rolled(images: Tensor, a: Augmentation, g: torch.Generator, *pixel: Tensor) -> Any:
@@ -495,25 +558,33 @@ TWO_VIEWS = Exercise(
              "white is (2.5, 2.4, 2.333).", _white),
         Fact("An augmentation that changes nothing gives the clean images, normalised, in both views.", _clean),
         Fact("The two views of an image differ.", _differ),
-        Fact("Eight times the same image: each row and each view has its own draw, 16 different views.", _own_draws),
+        Fact("Eight times the same image: each row and each view has a crop, contrast, saturation and hue of its own, "
+             "8 different ones in x1, 8 in x2, 16 in both.", _own_draws),
         Fact("The views are independent: half of the first, half of the second, and a quarter of both are mirrored.",
              _mirrored),
+        Fact("With a chance of one half to lose its colour, half of the first, half of the second, and a quarter of "
+             "both are grey.", _greyed),
         Fact("Both views are drawn from the whole range of the augmentation, independently.", _brightened),
         Fact("The given generator decides: the same seed gives the same views, another seed gives others.", _seeds),
         Fact("The generator goes on: the next call gives other views, both of them.", _goes_on),
         Fact("PyTorch's global generator stays as it was: all chance comes from the given one.", _global_generator),
         Fact("images, mean and std stay as they were: nothing is changed in place.", _left_alone),
         Fact("It works for a batch of one, too, whose two views differ.", _single),
-        Fact("It computes where the images are: no `.cpu()`.",
-             lambda f: elsewhere(lambda i, m, s: f(i, FULL, torch.Generator(), m, s), pictures(), MEAN, STD)),
+        Fact("A network can learn from both views.", _trains),
+        Fact("It computes where the images are: no `.cpu()`, no tensor made on another device.",
+             lambda f: elsewhere(lambda i, m, s: f(i, Anywhere(), torch.Generator(), m, s), pictures(), MEAN, STD)),
     ],
     suspects=[
         Suspect("The same view came back twice. One call of `augmentation`, or one `draw`, serves one view: "
-                "make two.",
+                "make two, from the one generator.",
                 lambda i, a, g, m, s: (a(i, g, m, s),) * 2),
         Suspect("One view came back: return two of them, `return x1, x2`.", lambda i, a, g, m, s: a(i, g, m, s)),
         Suspect("All images of a batch got the same crop and colours: draw `len(images)` parameters, not one.",
                 _one_draw),
+        Suspect("Both views of an image got the same crop: the second needs a `box` of its own.",
+                _with_crops(lambda one, two: (one, one))),
+        Suspect("All images of a batch got the same crop: each needs a `box` of its own.",
+                _with_crops(lambda one, two: (one[:1].expand_as(one), two[:1].expand_as(two)))),
         Suspect("The generator was seeded again between the views, so the second view repeats the first.", _reseeded),
         Suspect("The generator was seeded before each view, so the second repeats the first. It moves on by "
                 "itself: never seed it.",
@@ -541,7 +612,7 @@ TWO_VIEWS = Exercise(
                 lambda i, a, g, m, s: augment.two_views(i, a, g, s, m)),
         Suspect("Another augmentation was used than the one that was given.",
                 lambda i, a, g, m, s: augment.two_views(i, FULL, g, m, s)),
-        Suspect("The global generator was used: pass the given one on.",
+        Suspect("Chance came from elsewhere than the given generator: pass that one on.",
                 lambda i, a, g, m, s: augment.two_views(i, a, torch.default_generator, m, s)),
         Suspect("A generator with a fixed seed was made inside: every batch would get the same draws. Use "
                 "the given one.",
@@ -549,6 +620,8 @@ TWO_VIEWS = Exercise(
         Suspect("The given generator was seeded again at the start: every batch would get the same draws.",
                 _started_again),
         Suspect("The images themselves were changed. The next epoch needs them as they were.", _in_place),
+        Suspect("The views are inference tensors, from which no network can learn: use `torch.no_grad`, or nothing.",
+                torch.inference_mode()(augment.two_views)),
         Suspect("The images were moved to the CPU: leave them where they are.",
                 lambda i, a, g, m, s: augment.two_views(i.cpu(), a, g, m.cpu(), s.cpu())),
     ],
