@@ -222,7 +222,17 @@ def rank_of_centred(u):
     return torch.special.entr(s2 / s2.sum()).sum().exp()
 
 
+def rank_below(limit):
+    """Another threshold, or another spread that is held against it."""
+    return lambda z: 1.0 if collapse.std(z) < limit else rank_of_centred(unit(z) - unit(z).mean(0))
+
+
+def rank_without_root(z):
+    return 1.0 if unit(z).std(dim=0).mean() < 0.05 else rank_of_centred(unit(z) - unit(z).mean(0))
+
+
 WRONG_RANKS = [
+    rank_below(0.02), rank_below(0.1), rank_below(0.18), rank_without_root,
     rank_in_place, rank_made_elsewhere,
     lambda z: collapse.effective_rank(z) + 0.01,
     lambda z: collapse.effective_rank(z) - 1,
@@ -281,6 +291,18 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
     (EFFECTIVE_RANK, RANKS, WRONG_RANKS),
     (NAME_THAT_FAILURE, GUESSES, WRONG_GUESSES),
 )
+
+SAID = [
+    (EFFECTIVE_RANK, rank_below(0.03), "The threshold of std is too low"),
+    (EFFECTIVE_RANK, rank_below(0.3), "The threshold of std is too high"),
+    (EFFECTIVE_RANK, rank_without_root, "The factor sqrt(d) is missing"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "function", "words"), SAID)
+def test_a_wrong_answer_is_told_its_cause(exercise, function, words):
+    verdict = judge(exercise, function)
+    assert verdict.cause.startswith(words), (verdict.message, verdict.yours)
 
 
 def test_a_card_says_what_contradicts_a_wrong_name_and_gives_no_answer_away():

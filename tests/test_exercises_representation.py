@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from answers import both_tests
@@ -14,6 +15,7 @@ from torch import nn
 from simsiam_course import evaluate
 from simsiam_course.augment import normalise
 from simsiam_course.exercises import checks_for
+from simsiam_course.exercises.core import judge
 from simsiam_course.exercises.representation import EMBED, LINEAR_PROBE, NEIGHBOURS
 
 # ---- 6.1
@@ -213,7 +215,34 @@ def embed_moves_the_model(model, images, batch_size=512):
     return embed_in_steps(model, images, batch_size)
 
 
+def on_pixels(change):
+    """The features of pixels that were brought to the wrong place."""
+
+    def wrong(model, images, batch_size=512):
+        with in_eval_mode(model), torch.no_grad():
+            batches = images.images.split(batch_size)
+            return torch.cat([model.features(change(model, x)).cpu() for x in batches])
+
+    return wrong
+
+
+def embed_on_the_cpu(model, images, batch_size=512):
+    return embed_in_steps(model.cpu(), images, batch_size)
+
+
+def embed_where_the_images_are(model, images, batch_size=512):
+    return embed_in_steps(model.to(images.images.device), images, batch_size)
+
+
+never_moved = on_pixels(lambda model, x: normalise(x, model.pixel_mean, model.pixel_std))
+statistics_moved = on_pixels(lambda model, x: normalise(x, model.pixel_mean.cpu(), model.pixel_std.cpu()))
+
 WRONG_EMBEDS = [
+    never_moved,
+    statistics_moved,
+    on_pixels(lambda model, x: normalise(x.to("cpu"), model.pixel_mean, model.pixel_std)),
+    embed_on_the_cpu,
+    embed_where_the_images_are,
     lambda model, images: embed_in_steps(model, images, 4),
     embed_forgets_dropout,
     embed_and_train,
@@ -411,10 +440,10 @@ def centres():
     return NearestCentroid()
 
 
-def logistic():
+def logistic(steps=200):
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(max_iter=200)
+    return LogisticRegression(max_iter=steps)
 
 
 def two_layers(train_features, train_labels, features, labels):
@@ -458,7 +487,40 @@ def majority(train_features, train_labels, features, labels):
     return (labels == train_labels.mode().values).float().mean().item()
 
 
+def best_regularisation(train_features, train_labels, features, labels):
+    from sklearn.linear_model import LogisticRegression
+
+    x, asked = scaled(train_features, features)
+    lines = [LogisticRegression(C=c, max_iter=200).fit(x, train_labels) for c in (0.001, 0.1, 10.0)]
+    return max(line.score(asked, labels) for line in lines)
+
+
+def best_of_five_trainings(train_features, train_labels, features, labels):
+    lines = [
+        trained(scaled(train_features, features)[0], train_labels, 100, partial(torch.optim.Adam, lr=0.1))
+        for _ in range(5)
+    ]
+    asked = scaled(train_features, features)[1]
+    return max((line(asked).argmax(dim=1) == labels).float().mean().item() for line in lines)
+
+
+def sgd_of(steps):
+    def wrong(train_features, train_labels, features, labels):
+        x, asked = scaled(train_features, features)
+        line = trained(x, train_labels, steps, partial(torch.optim.SGD, lr=0.1))
+        return (line(asked).argmax(dim=1) == labels).float().mean().item()
+
+    return wrong
+
+
 WRONG_PROBES = [
+    best_regularisation,
+    best_of_five_trainings,
+    sgd_of(50),
+    sgd_of(100),
+    of_line(lambda: logistic(3)),
+    of_line(lambda: logistic(5)),
+    of(lambda x, y, asked, labels: (x[:100], y[:100], asked, labels)),
     of_line(forest),
     of_line(curved),
     of_line(centres),
@@ -635,6 +697,22 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
     (LINEAR_PROBE, PROBES, WRONG_PROBES),
     (NEIGHBOURS, GALLERIES, WRONG_GALLERIES),
 )
+
+SAID = [
+    (EMBED, never_moved, "The batches stayed on the CPU"),
+    (EMBED, statistics_moved, "The batches stayed on the CPU"),
+    (EMBED, embed_on_the_cpu, "The model itself was moved"),
+    (EMBED, embed_where_the_images_are, "The model itself was moved"),
+    (LINEAR_PROBE, sgd_of(100), "The training was stopped early"),
+    (LINEAR_PROBE, of_line(lambda: logistic(5)), "The training was stopped early"),
+    (LINEAR_PROBE, best_regularisation, "The best of several was picked by the test labels"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "function", "words"), SAID)
+def test_a_wrong_answer_is_told_its_cause(exercise, function, words):
+    verdict = judge(exercise, function)
+    assert verdict.cause.startswith(words), (verdict.message, verdict.yours)
 
 
 def test_an_answer_is_used_where_it_is_right(capsys):

@@ -7,11 +7,13 @@ from collections import defaultdict
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from answers import both_tests
 
 from simsiam_course.exercises import checks_for
+from simsiam_course.exercises.core import judge
 from simsiam_course.exercises.training import KNN, LEARNING_RATE, TRAIN_STEP
 from simsiam_course.loss import negative_cosine, symmetric_loss
 
@@ -363,7 +365,16 @@ def knn_of_scikit_learn(bank, bank_labels, queries, k, temperature):
     return torch.from_numpy(neighbours.predict(queries.cpu().numpy())).to(queries.device)
 
 
+def knn_of_the_hint(bank, bank_labels, queries, k, temperature):
+    nearest, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    weights = (nearest / temperature).exp()
+    votes = weights.new_zeros(len(queries), int(bank_labels.max()) + 1)
+    votes.scatter_add_(1, bank_labels[index], weights)
+    return votes.argmax(dim=1)
+
+
 KNNS = [
+    knn_of_the_hint,
     knn_with_a_number,
     knn_of_scikit_learn,
     knn_in_loops,
@@ -396,6 +407,12 @@ def knn_made_elsewhere(bank, bank_labels, queries, k, temperature):
     values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
     votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)
     return votes.scatter_add_(1, bank_labels[index], (values / temperature).exp().to(votes)).argmax(dim=1)
+
+
+def knn_in_float32(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    votes = torch.zeros(len(queries), int(bank_labels.max()) + 1, device=queries.device)
+    return votes.scatter_add_(1, bank_labels[index], (values / temperature).exp()).argmax(dim=1)
 
 
 def knn_of_ten_classes(bank, bank_labels, queries, k, temperature):
@@ -434,6 +451,7 @@ WRONG_KNNS = [
     knn_index_plus,
     knn_in_place,
     knn_made_elsewhere,
+    knn_in_float32,
     knn_of_ten_classes,
     knn_all_but_stacked,
     knn_of_the_nearest,
@@ -460,6 +478,16 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
     (TRAIN_STEP, STEPS, WRONG_STEPS),
     (KNN, KNNS, WRONG_KNNS),
 )
+
+SAID = [
+    (KNN, knn_in_float32, "The votes are float32"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "function", "words"), SAID)
+def test_a_wrong_answer_is_told_its_cause(exercise, function, words):
+    verdict = judge(exercise, function)
+    assert verdict.cause.startswith(words), (verdict.message, verdict.yours)
 
 
 def test_the_lesson_restates_what_the_run_is_made_of():

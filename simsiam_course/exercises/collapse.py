@@ -175,15 +175,20 @@ STD = Exercise(
 # ---- 5.2
 
 
+def narrow(noise: float, d: int = 16) -> Tensor:
+    """A cloud of small angle around one direction, with many directions in it: std is about 0.9 times the noise."""
+    return constant(d=d) + noise * torch.randn(40, d)
+
+
 def _hardly_spread(f: Function) -> list[Any]:
-    """Directions that differ by a hundredth: std is about .01."""
-    z = constant() + 0.01 * torch.randn(40, 16)
-    return [scalar(f(z)), scalar(f(constant(200, 8) * lengths(200)))]
+    """Directions that differ by a little: std is about .01, .04 and 0."""
+    clouds = (narrow(0.01), narrow(0.045), constant(200, 8) * lengths(200))
+    return [scalar(f(z)) for z in clouds]
 
 
-def _a_little_spread(f: Function) -> Any:
-    """A cloud of small angle around one direction: std is about .2, and it has many directions."""
-    return scalar(f(constant() + 0.3 * torch.randn(40, 16)))
+def _a_little_spread(f: Function) -> list[Any]:
+    """Small angles, std about .2 and .065; and random directions in many channels."""
+    return [scalar(f(z)) for z in (narrow(0.3), narrow(0.07), torch.randn(40, 512))]
 
 
 def _two_of_eight(f: Function) -> Any:
@@ -223,7 +228,7 @@ def _share(s: Tensor) -> Tensor:
 
 
 def _threshold(limit: float) -> Function:
-    return lambda z: 1.0 if std(z) < limit else effective_rank_solution(z)
+    return lambda z: 1.0 if std(z) < limit else rank(of_a_constant=None)(z)
 
 
 EFFECTIVE_RANK = Exercise(
@@ -240,7 +245,8 @@ EFFECTIVE_RANK = Exercise(
              lambda f: scalar(f(SIX)), CLOSE),
         Fact("Where std is below 0.05 the rank is 1: for a constant, and for outputs that differ by noise alone.",
              _hardly_spread, CLOSE),
-        Fact("Where std is 0.2 the directions count, however small the angle between them.",
+        Fact("Where std is 0.065 or more the directions count, however small the angle between them, in 16 channels "
+             "and in 512.",
              _a_little_spread, CLOSE),
         Fact("A direction that is not used at all has the share 0, and adds 0.", _two_of_eight, CLOSE),
         Fact("It holds for a cloud whose channels spread unequally and whose mean is not zero.",
@@ -303,6 +309,9 @@ EFFECTIVE_RANK = Exercise(
         Suspect("A constant has rank 1 by definition, not 0: a point counts as a very short line.",
                 rank(of_a_constant=0.0)),
         Suspect("The threshold of std is too high: only below 0.05 is the rest mere noise.", _threshold(0.5)),
+        Suspect("The threshold of std is too low: below 0.05 the rest is mere noise.", _threshold(0.02)),
+        Suspect("The factor sqrt(d) is missing in the std that is compared with 0.05: take the std of 5.1.",
+                lambda z: 1.0 if spread(factor=lambda z: 1.0)(z) < 0.05 else effective_rank_solution(z)),
     ],
     hints=(
         "A constant first: it has rank 1. Else unit rows without their mean, the squared singular values, their "

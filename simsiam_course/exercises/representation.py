@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .. import evaluate
 from ..augment import normalise
@@ -107,17 +110,32 @@ def _images_unchanged(f: Function) -> bool:
     return torch.equal(images.images, before)
 
 
+class Fetched(TorchFunctionMode):
+    """Inside, what leaves the device `meta`, which has shapes and no numbers, becomes ones on the CPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except NotImplementedError:
+            if not (args and isinstance(args[0], Tensor) and args[0].is_meta):
+                raise
+            ones = torch.ones(args[0].shape, dtype=args[0].dtype)
+            return ones.numpy() if func is Tensor.numpy else ones
+
+
 def _there_and_back(f: Function) -> str:
-    """PyTorch's device `meta` computes shapes only, and says so when somebody fetches a number from it."""
+    """Where the features are when the model is on another device, and whether it still is afterwards."""
+    model = network().to("meta")
+    found: Any = None
     try:
-        features = f(network().to("meta"), pictures(6), batch_size=4)
+        with Fetched():
+            found = f(model, pictures(6), batch_size=4)
     except Exception as error:
-        said = str(error)
-        back = any(words in said for words in ("no data", "can't convert meta", "meta tensor"))
-        mixed = any(words in said for words in ("same device", "expected device", "device type"))
-        return "an error about devices" if mixed and not back else "there and back"
-    where = features.device.type if isinstance(features, Tensor) else "cpu"
-    return "there and not back" if where == "meta" else "there and back"
+        if not any(words in str(error) for words in ("no data!", "can't convert meta", "meta tensors")):
+            return "an error about devices"
+    if not (model.pixel_mean.is_meta and next(model.parameters()).is_meta):
+        return "the model was moved"
+    return "there and not back" if isinstance(found, Tensor) and found.is_meta else "there and back"
 
 
 def embed_solution(model: SimSiam, images: ImageSet, batch_size: int = 512) -> Tensor:
@@ -265,7 +283,9 @@ EMBED = Exercise(
         Suspect("All images went in at once: that needs memory for all of them.",
                 embedding(batches=lambda images, size: [images.images])),
         Suspect("The batches stayed on the CPU: `x.to(model.pixel_mean.device)` brings them to the model.",
-                embedding(pixels=lambda x, model, images: normalise(x, model.pixel_mean.to(x), model.pixel_std.to(x)))),
+                embedding(pixels=lambda x, model, images: normalise(x, model.pixel_mean.cpu(), model.pixel_std.cpu()))),
+        Suspect("The model itself was moved: leave it where it is and move the batch, `x.to(model.pixel_mean.device)`.",
+                embedding(before=lambda model: model.eval().cpu())),
         Suspect("The features stayed on the device of the model: end each batch with `.cpu()`.", embedding()),
     ],
     hints=(
@@ -399,6 +419,41 @@ def _correlated(f: Function) -> Any:
     return at_least(0.85, f(x[:500], labels[:500], x[500:], labels[500:]))
 
 
+def _weak_channels(f: Function) -> Any:
+    """Channels that vary together; what tells four classes apart is in the directions that vary least."""
+    torch.manual_seed(1)  # a draw in which early and late are far apart
+    n, d = 800, 24
+    labels = torch.arange(2 * n) % 4
+    means = 1.2 * torch.randn(4, d)
+    means[:, : d // 2] = 0.0
+    turn = torch.linalg.qr(torch.randn(d, d)).Q
+    x = (torch.randn(2 * n, d) + means[labels]) * torch.logspace(0, -1.3, d) @ turn.T
+    found = score(f(x[:n], labels[:n], x[n:], labels[n:]))
+    low = isinstance(found, float) and found < 0.96
+    return "below 0.96" if low else at_least(0.96, found)
+
+
+def _coin_flips(f: Function) -> str:
+    """Features that know nothing of the labels: what is right of the labels is wrong of the opposite ones.
+
+    Both times the random numbers are the same, so that only a look at the test labels can make a difference.
+    """
+    x, y = torch.randn(40, 60), torch.arange(40) % 2
+    asked, labels = torch.randn(401, 60), torch.arange(401) % 2
+    numpys, own = np.random.get_state(), random.getstate()
+    both = []
+    for told in (labels, 1 - labels):
+        torch.manual_seed(1)
+        np.random.seed(1)
+        random.seed(1)
+        both.append(score(f(x.clone(), y.clone(), asked.clone(), told)))
+    np.random.set_state(numpys)
+    random.setstate(own)
+    if not all(isinstance(found, float) for found in both):
+        return str(both)
+    return "1" if abs(sum(both) - 1) < 0.002 else "more than 1" if sum(both) > 1 else "less than 1"
+
+
 def linear_probe_solution(
     train_features: Tensor, train_labels: Tensor, features: Tensor, labels: Tensor
 ) -> float:
@@ -419,7 +474,7 @@ def standard(x: Tensor, by: Tensor) -> Tensor:
 def fitted(x: Tensor, y: Tensor, **knobs: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(max_iter=200, **knobs).fit(x.numpy(), y.numpy())
+    return LogisticRegression(**{"max_iter": 200, **knobs}).fit(x.numpy(), y.numpy())
 
 
 def probe(
@@ -490,6 +545,12 @@ def _one_step(x: Tensor, y: Tensor, asked: Tensor, labels: Tensor) -> Any:
     return lambda rows: (rows @ slope).argmax(dim=1)
 
 
+def _best_of_three(x: Tensor, y: Tensor, asked: Tensor, labels: Tensor) -> float:
+    """The regularisation that the test images like best."""
+    x, asked = standard(x, x), standard(asked, x)
+    return max(float(fitted(x, y, C=c).score(asked.numpy(), labels.numpy())) for c in (0.01, 1.0, 100.0))
+
+
 def _by_call(line: Any, x: Tensor, y: Tensor, asked: Tensor, labels: Tensor) -> float:
     return (line(asked) == labels).float().mean().item()
 
@@ -523,6 +584,12 @@ LINEAR_PROBE = Exercise(
         Fact("It is trained long enough: where only the difference of two channels tells the classes apart, at least "
              "0.85 are right.",
              _correlated),
+        Fact("It is trained to the end, on all training images: where 24 channels vary together and four classes "
+             "differ in the directions that vary least, at least 0.96 are right.",
+             _weak_channels),
+        Fact("The test labels are only there to count what is right: where features say nothing of the class, the "
+             "accuracy on them and the accuracy on the opposite labels add up to 1.",
+             _coin_flips),
         Fact("The features are frozen: nothing is changed in place.", lambda f: unchanged(f, *clouds())),
     ],
     suspects=[
@@ -566,10 +633,16 @@ LINEAR_PROBE = Exercise(
         Suspect("Mean and sd were taken of training and test features together: the test set has leaked into the "
                 "training.",
                 probe(scale=_together)),
+        Suspect("The best of several was picked by the test labels: whatever is tried, settle it on the training "
+                "images, and ask the test images once.",
+                _best_of_three),
         Suspect("There is no bias: a line through 0 cannot do justice to classes of different size.",
                 probe(fit=lambda x, y, asked, labels: fitted(x, y, fit_intercept=False))),
         Suspect("It is not trained to the end: take more steps, or larger ones.",
                 probe(fit=_one_step, read=_by_call)),
+        Suspect("The training was stopped early, or saw only a part of the training images: take more steps, and "
+                "all of the images.",
+                probe(fit=lambda x, y, asked, labels: fitted(x, y, max_iter=4))),
         Suspect("The class with the nearest mean is not what a logistic regression finds: it must learn which "
                 "channels say the same.",
                 probe(fit=_centres)),

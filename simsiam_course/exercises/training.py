@@ -468,6 +468,10 @@ def _add_once(votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return votes
 
 
+def _add_float32(votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    return votes.float().scatter_add_(1, labels, weights)
+
+
 def _largest(votes: Tensor, labels: Tensor, index: Tensor) -> Tensor:
     return votes.argmax(dim=1)
 
@@ -590,6 +594,9 @@ KNN = Exercise(
                 _mean_label),
         Suspect("Bank and queries changed places: there is one label for each *query*.",
                 _exchanged),
+        Suspect("The votes are float32 whatever the features are: `torch.zeros` makes float32 unless told otherwise. "
+                "`weights.new_zeros(...)` has the features' dtype, and their device.",
+                variant(count=_add_float32)),
     ],
     hints=(
         "First the cosines of every query with every image of the bank; then the k largest of each row; then the sum "
@@ -597,8 +604,8 @@ KNN = Exercise(
         "`F.normalize(..., dim=1)` and `@` give the cosines, `.topk(k, dim=1)` the nearest and their places, "
         "`votes.scatter_add_(1, bank_labels[index], weights)` adds up.",
         "`nearest, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)`, weights "
-        "`(nearest / temperature).exp()`, votes `torch.zeros(len(queries), int(bank_labels.max()) + 1, "
-        "device=queries.device)`, and `.argmax(dim=1)` of the votes.",
+        "`(nearest / temperature).exp()`, votes `weights.new_zeros(len(queries), int(bank_labels.max()) + 1)`, and "
+        "`.argmax(dim=1)` of the votes.",
     ),
     solution=knn_solution,
 )  # fmt: skip
