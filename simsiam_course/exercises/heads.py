@@ -148,6 +148,15 @@ def fresh(make: Make, channels: int) -> Function:
     return look
 
 
+def repeatable(make: Make, channels: int) -> Function:
+    def look(f: Function) -> Seen:
+        x = batch(64, channels)
+        module = make(f)
+        return distance(module(x), module(x), "they differ")
+
+    return look
+
+
 def stretched(make: Make, channels: int) -> Function:
     def look(f: Function) -> Seen:
         x = batch(64, channels)
@@ -367,6 +376,8 @@ PROJECTOR = Exercise(
         Fact("Its weight matrices lead from 8 to 16 channels, with three layers again to 16, and then to 12.",
              widths(_a_projector, _orders_of_projector, IN)),
         Fact("Every call gives a new module, in train mode, with new random weights.", fresh(_a_projector, IN)),
+        Fact("In train mode the same batch twice gives the same z: no dropout, no noise.",
+             repeatable(_a_projector, IN)),
         Fact("In train mode each channel of z has mean 0 and standard deviation 1 over the batch: "
              "the output has BN, and no ReLU after it.", _spread_at_first),
         Fact("That stays so whatever its weights become in training: the last BN has no scale and shift of its own.",
@@ -408,7 +419,7 @@ PROJECTOR = Exercise(
                 lambda a, b, c: _mlp(a, b, c, last=[nn.ReLU(), *_end(c)])),
         Suspect("This is LayerNorm: it normalises each image over its channels, BN each channel over the batch.",
                 lambda a, b, c: _mlp(a, b, c, norm=nn.LayerNorm, last=[nn.LayerNorm(c, elementwise_affine=False)])),
-        Suspect("The hidden BN has no scale and shift: `affine=False` belongs to the last BN only.",
+        Suspect("The hidden BN has no scale and shift that learn: `affine=False` belongs to the last BN only.",
                 lambda a, b, c: _mlp(a, b, c, norm=lambda d: nn.BatchNorm1d(d, affine=False), last=_end(c))),
         Suspect("One and the same BN module stands after two layers. Each needs its own, with its averages.",
                 _one_bn),
@@ -430,6 +441,10 @@ PROJECTOR = Exercise(
                 lambda a, b, c: _mlp(a, b, c, last=_end(c)).eval()),
         Suspect("The running averages do not follow the batches: leave BN's `momentum` as it is.",
                 lambda a, b, c: _mlp(a, b, c, norm=functools.partial(nn.BatchNorm1d, momentum=0.0), last=_end(c))),
+        Suspect("There is chance in it, as in dropout: the paper's heads have none.",
+                lambda a, b, c: _mlp(a, b, c, bend=lambda: nn.Sequential(nn.ReLU(), nn.Dropout(0.2)), last=_end(c))),
+        Suspect("PyTorch knows none of its layers: make them in `__init__`, in `nn.Sequential` or `nn.ModuleList`.",
+                lambda a, b, c: _unknown(_mlp(a, b, c, last=_end(c)))),
         Suspect("PyTorch does not know the BNs, as in a plain list: put them into `nn.Sequential` or `nn.ModuleList`.",
                 lambda a, b, c: _mlp(a, b, c, norm=lambda d: _unknown(nn.BatchNorm1d(d)),
                                      last=[_unknown(*_end(c))])),
@@ -496,7 +511,7 @@ class _Around(nn.Module):
 
 def _unknown(part: nn.Module) -> nn.Module:
     """A module that uses another which PyTorch does not know of."""
-    return _Around(nn.Identity(), before=lambda x: part(x))
+    return _Around(nn.Identity(), before=part.forward)
 
 
 @functools.cache
@@ -523,6 +538,8 @@ PREDICTOR = Exercise(
         Fact("It has two weight matrices: from 12 to 5 channels, the bottleneck, and back to 12.",
              widths(_a_predictor, _orders_of_predictor, DIM)),
         Fact("Every call gives a new module, in train mode, with new random weights.", fresh(_a_predictor, DIM)),
+        Fact("In train mode the same batch twice gives the same p: no dropout, no noise.",
+             repeatable(_a_predictor, DIM)),
         Fact("Stretch and shift z, 3 z + 5, and p stays as it is: BN follows the first Linear, before the ReLU.",
              stretched(_a_predictor, DIM)),
         Fact("In train mode the p of an image depends on its neighbours in the batch, whose mean and spread BN takes.",
@@ -577,7 +594,8 @@ PREDICTOR = Exercise(
                 lambda d, n: _Around(_mlp(d, n, d), after=lambda z, p: F.normalize(p, dim=1))),
         Suspect("z is detached inside: then the encoder would never learn. The stop-gradient belongs to the target.",
                 lambda d, n: _Around(_mlp(d, n, d), before=lambda z: z.detach())),
-        Suspect("The hidden BN has no scale and shift: `affine=False` belongs to the projector's last BN only.",
+        Suspect("The hidden BN has no scale and shift that learn: `affine=False` belongs to the projector's last BN "
+                "only.",
                 lambda d, n: _mlp(d, n, d, norm=lambda k: nn.BatchNorm1d(k, affine=False))),
         Suspect("Its weights are frozen (`requires_grad` is off). A random predictor that never learns is Table 1b: "
                 "1.5 %.",
@@ -590,6 +608,10 @@ PREDICTOR = Exercise(
                 lambda d, n: _mlp(d, n, d).eval()),
         Suspect("The running averages do not follow the batches: leave BN's `momentum` as it is.",
                 lambda d, n: _mlp(d, n, d, norm=functools.partial(nn.BatchNorm1d, momentum=0.0))),
+        Suspect("There is chance in it, as in dropout: the paper's heads have none.",
+                lambda d, n: _mlp(d, n, d, bend=lambda: nn.Sequential(nn.ReLU(), nn.Dropout(0.2)))),
+        Suspect("PyTorch knows none of its layers: make them in `__init__`, in `nn.Sequential` or `nn.ModuleList`.",
+                lambda d, n: _unknown(_mlp(d, n, d))),
         Suspect("PyTorch does not know the BN, as in a plain list: put it into `nn.Sequential` or `nn.ModuleList`.",
                 lambda d, n: _mlp(d, n, d, norm=lambda k: _unknown(nn.BatchNorm1d(k)))),
         Suspect("In eval mode BN still takes its numbers from the batch: `track_running_stats=False`, "

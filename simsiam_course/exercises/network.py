@@ -291,6 +291,8 @@ FORWARD = Exercise(
         Suspect("z comes before p. Expected are the predictions first: p1, p2, z1, z2.", _reordered(2, 3, 0, 1)),
         Suspect("The order is p2, p1: p1 belongs to x1. Views are crossed in the loss, not here.", _crossed),
         Suspect("z1 and z2 are detached. That belongs to the loss, which has a switch for it.", _detached(2, 3)),
+        Suspect("z1 is detached. That belongs to the loss, which has a switch for it.", _detached(2)),
+        Suspect("z2 is detached. That belongs to the loss, which has a switch for it.", _detached(3)),
         Suspect("p1 and p2 are detached: nothing could learn.", _detached(0, 1)),
         Suspect("h is given a detached z: then p teaches the predictor only, and never the encoder.", _h_of_a_constant),
         Suspect("It runs under `no_grad`: nothing could learn.", _without_gradient),
@@ -384,13 +386,13 @@ def _other_weights(f: Function) -> Seen:
 def _identity_trained(f: Function) -> Seen:
     z, at = batch(9, 4), torch.randn(9, 4)
     h = _an_identity(f)
-    weights = matrices(h)
+    weights = [w for w in matrices(h) if w.requires_grad]
     loss = (h(z) * at).sum()
-    found: Sequence[Tensor | None] = [None] * len(weights)
-    if loss.requires_grad and all(w.requires_grad for w in weights):
+    found: Sequence[Tensor | None] = []
+    if loss.requires_grad and weights:
         found = torch.autograd.grad(loss, weights, allow_unused=True)
     learn = sum(g is not None and bool(g.abs().sum() > 0) for g in found)
-    return Seen(learn, f"{learn} of {len(weights)} weight matrices learn")
+    return Seen(learn, f"{learn} of {len(matrices(h))} weight matrices learn")
 
 
 def _identity_gradient(f: Function) -> Tensor:
@@ -493,7 +495,7 @@ IDENTITY_PREDICTOR = Exercise(
         Fact("After `.to(device)` it computes on that device.", on_another_device(_an_identity, 4)),
     ],
     suspects=[
-        Suspect("It has no weights: `nn.Identity()`, and z+ - z- computed directly, are no predictor. "
+        Suspect("It has no weights that PyTorch knows: no `nn.Parameter`, layers in a plain list, or none at all. "
                 "Find weights of Linear, ReLU, Linear that give the identity.", lambda d: nn.Identity()),
         Suspect("The weights are as initialised: set them, or h(z) is not z.",
                 lambda d: nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Linear(2 * d, d))),
@@ -501,7 +503,8 @@ IDENTITY_PREDICTOR = Exercise(
                 lambda d: _split(d, zero=False)),
         Suspect("The second layer adds the halves, z+ + z-, which is |z|: subtract the second half.",
                 lambda d: _split(d, second=(1, 1))),
-        Suspect("The first layer has +z in both halves, so the negative numbers are lost: the second half is -z.",
+        Suspect("The negative numbers are lost: the second half must be -z in the first layer, "
+                "and be subtracted in the second.",
                 lambda d: _split(d, first=(1, 1), second=(1, 0))),
         Suspect("Both halves of the first layer are +z, and the second layer subtracts them: nothing is left.",
                 lambda d: _split(d, first=(1, 1))),
@@ -513,7 +516,7 @@ IDENTITY_PREDICTOR = Exercise(
         Suspect("The ReLU is missing: z - (-z) is 2 z.", lambda d: _split(d, relu=False)),
         Suspect("There is BN in between: it gives every channel mean 0 and variance 1, whatever z was.",
                 lambda d: _split(d, middle=[nn.BatchNorm1d(2 * d)])),
-        Suspect("There is a ReLU at the end, too: it cuts off the negative numbers.",
+        Suspect("There is a ReLU on z or on p, too: it cuts off the negative numbers.",
                 lambda d: _split(d, end=[nn.ReLU()])),
         Suspect("The hidden layer is as wide as z: the ReLU then loses the negative numbers. Take two for each.",
                 _square),
