@@ -237,7 +237,39 @@ def embed_where_the_images_are(model, images, batch_size=512):
 never_moved = on_pixels(lambda model, x: normalise(x, model.pixel_mean, model.pixel_std))
 statistics_moved = on_pixels(lambda model, x: normalise(x, model.pixel_mean.cpu(), model.pixel_std.cpu()))
 
+
+def embed_and_unfreeze(model, images, batch_size=512):
+    model.requires_grad_(False)
+    y = embed_in_steps(model, images, batch_size)
+    model.requires_grad_(True)
+    return y
+
+
+def embed_without_dropout(model, images, batch_size=512):
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return embed_in_steps(model, images, batch_size)
+
+
+def embed_in_parts(cut):
+    """The images cut in another way."""
+
+    def wrong(model, images, batch_size=512):
+        device = model.pixel_mean.device
+        with in_eval_mode(model), torch.no_grad():
+            parts = cut(images.images, min(batch_size, len(images)))
+            pixels = [normalise(x.to(device), model.pixel_mean, model.pixel_std) for x in parts]
+            return torch.cat([model.features(x).cpu() for x in pixels])
+
+    return wrong
+
+
 WRONG_EMBEDS = [
+    embed_and_unfreeze,
+    embed_without_dropout,
+    embed_in_parts(torch.chunk),
+    embed_in_parts(torch.tensor_split),
     never_moved,
     statistics_moved,
     on_pixels(lambda model, x: normalise(x.to("cpu"), model.pixel_mean, model.pixel_std)),
@@ -624,7 +656,14 @@ class Neighbours:
         return neighbours_by_sorting(bank, queries, k)
 
 
+def neighbours_on_the_cpu(bank, queries, k=5):
+    similar = F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T
+    return torch.tensor(np.argsort(-similar.numpy(), axis=1)[:, :k])
+
+
 GALLERIES = [
+    neighbours_on_the_cpu,
+    lambda bank, queries, k=5: neighbours_by_sorting(bank, queries, k).cpu(),
     neighbours_in_loops,
     neighbours_by_sorting,
     neighbours_by_distance,
@@ -683,7 +722,6 @@ WRONG_GALLERIES = [
     changed(lambda found: found.tolist()),
     changed(lambda found: found + 1),
     changed(lambda found: found.T),
-    changed(lambda found: found.cpu()),
     changed(lambda found: found.squeeze(0)),
     asked(lambda bank, queries, k: (bank, queries, 5)),
     asked(lambda bank, queries, k: (bank - bank.mean(0), queries - bank.mean(0), k)),
@@ -699,6 +737,9 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
 )
 
 SAID = [
+    (EMBED, embed_and_unfreeze, "`requires_grad_(True)` at the end"),
+    (EMBED, embed_without_dropout, "Dropout was switched off"),
+    (EMBED, embed_in_parts(torch.chunk), "`batch_size` was taken for the number of batches"),
     (EMBED, never_moved, "The batches stayed on the CPU"),
     (EMBED, statistics_moved, "The batches stayed on the CPU"),
     (EMBED, embed_on_the_cpu, "The model itself was moved"),

@@ -179,7 +179,19 @@ class Step:
         return step_in_words(model, x1, x2)
 
 
+def step_the_other_way_round(model, x1, x2):
+    """The loss is symmetric: only the order in which BN's averages move is another one."""
+    return symmetric_loss(*model(x2, x1))
+
+
+def step_with_x2_first(model, x1, x2):
+    z2, z1 = model.encode(x2), model.encode(x1)
+    return symmetric_loss(model.predictor(z1), model.predictor(z2), z1, z2)
+
+
 STEPS = [
+    step_the_other_way_round,
+    step_with_x2_first,
     step_in_words,
     step_of_two_cosines,
     step_by_torch,
@@ -237,7 +249,30 @@ def frozen_predictor(model, x1, x2):
     return symmetric_loss(p1 + 0 * z1, p2 + 0 * z2, z1, z2)
 
 
+def unfrozen(model, x1, x2):
+    model.requires_grad_(True)
+    return step_in_words(model, x1, x2)
+
+
+def left_off(model, x1, x2):
+    loss = step_in_words(model, x1, x2)
+    torch.set_grad_enabled(False)
+    return loss
+
+
+def centred_in_place(model, x1, x2):
+    return step_in_words(model, x1.sub_(x1.mean()), x2)
+
+
+def clipped(model, x1, x2):
+    loss = step_in_words(model, x1, x2)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    return loss
+
+
 WRONG_STEPS = [
+    unfrozen, left_off, centred_in_place, clipped,
+    lambda model, x1, x2: step_in_words(model, x1 + 1, x2),
     joined, noisy, penalised, from_a_copy, stepping_quietly, gradient_kept, frozen_predictor,
     lambda model, x1, x2: model(x1, x2),
     lambda model, x1, x2: step_in_words(model, x2, x2),
@@ -373,7 +408,15 @@ def knn_of_the_hint(bank, bank_labels, queries, k, temperature):
     return votes.argmax(dim=1)
 
 
+def knn_in_plain_loops(bank, bank_labels, queries, k, temperature):
+    return torch.tensor(knn_in_loops(bank, bank_labels, queries, k, temperature).tolist())
+
+
 KNNS = [
+    knn_in_plain_loops,
+    lambda bank, bank_labels, queries, k, temperature: knn_stable(
+        bank, bank_labels, queries, k, temperature
+    ).cpu(),
     knn_of_the_hint,
     knn_with_a_number,
     knn_of_scikit_learn,
@@ -421,6 +464,15 @@ def knn_of_ten_classes(bank, bank_labels, queries, k, temperature):
     return votes.scatter_add_(1, bank_labels[index].clamp(max=4), (values / temperature).exp()).argmax(dim=1)
 
 
+def knn_of_classes(classes):
+    def wrong(bank, bank_labels, queries, k, temperature):
+        values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+        votes = values.new_zeros(len(queries), classes)
+        return votes.scatter_add_(1, bank_labels[index], (values / temperature).exp()).argmax(dim=1)
+
+    return wrong
+
+
 def after(change):
     """The right labels, and something wrong done to them."""
     return lambda bank, bank_labels, queries, k, temperature: change(
@@ -453,10 +505,11 @@ WRONG_KNNS = [
     knn_made_elsewhere,
     knn_in_float32,
     knn_of_ten_classes,
+    knn_of_classes(10),
+    knn_of_classes(20),
     knn_all_but_stacked,
     knn_of_the_nearest,
     knn_without_temperature,
-    after(lambda labels: labels.cpu()),
     after(lambda labels: labels.float()),
     after(lambda labels: labels.tolist()),
     after(lambda labels: labels[:, None]),
@@ -480,6 +533,10 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
 )
 
 SAID = [
+    (TRAIN_STEP, unfrozen, "`requires_grad_(True)` unfreezes"),
+    (TRAIN_STEP, left_off, "Gradients stay switched off"),
+    (TRAIN_STEP, centred_in_place, "A view was changed in place"),
+    (TRAIN_STEP, clipped, "Gradients were changed here"),
     (KNN, knn_in_float32, "The votes are float32"),
 ]
 

@@ -58,11 +58,13 @@ def _in_train_mode(f: Function) -> list[Any]:
     return [f(model, images, batch_size=size) for size in (10, 3, 1)]
 
 
-def _state(f: Function) -> bool:
+def _state(f: Function) -> dict[str, bool]:
     model = network().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     f(model, pictures(10), batch_size=4)
-    return all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    kept = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    dropouts = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    return {"weights and averages are as they were": kept, "dropout is as it was": dropouts == [0.5]}
 
 
 def _modes(f: Function) -> dict[str, str]:
@@ -81,7 +83,10 @@ def _modes(f: Function) -> dict[str, str]:
 
 def _gradients(f: Function) -> dict[str, bool]:
     model = network()
+    model.predictor.requires_grad_(False)
+    before = [weight.requires_grad for weight in model.parameters()]
     features = f(model, pictures(6), batch_size=4)
+    pairs = list(zip(before, (weight.requires_grad for weight in model.parameters()), strict=True))
     recorded = torch.is_grad_enabled()
     with torch.enable_grad():
         line = torch.ones(features.shape[1], requires_grad=True)
@@ -89,7 +94,8 @@ def _gradients(f: Function) -> dict[str, bool]:
             (features.detach() @ line).sum().backward()
     return {
         "features know where they came from": features.requires_grad,
-        "weights can still be trained": all(weight.requires_grad for weight in model.parameters()),
+        "weights can still be trained": all(now for old, now in pairs if old),
+        "frozen weights are still frozen": not any(now for old, now in pairs if not old),
         "gradients are recorded afterwards": recorded,
         "a probe can be trained on the features": line.grad is not None,
     }
@@ -99,8 +105,8 @@ def _batches(f: Function) -> str:
     """How many images go through the backbone at a time."""
     model, sizes = network(), [0]
     model.backbone[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    f(model, pictures(10), batch_size=4)
-    return "at most 4" if max(sizes) <= 4 else f"{max(sizes)}"
+    f(model, pictures(10), batch_size=2)
+    return "at most 2" if max(sizes) <= 2 else f"{max(sizes)}"
 
 
 def _images_unchanged(f: Function) -> bool:
@@ -209,6 +215,18 @@ def _left_off(model: SimSiam, images: ImageSet, batch_size: int = 512) -> Tensor
     return embed_solution(model, images, batch_size)
 
 
+def _thawed(model: SimSiam, modes: dict[nn.Module, bool]) -> None:
+    _put_back(model, modes)
+    model.requires_grad_(True)
+
+
+def _dropout_to_zero(model: SimSiam) -> None:
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
 def _weights_frozen(model: SimSiam, images: ImageSet, batch_size: int = 512) -> Tensor:
     model.requires_grad_(False)
     return embed_solution(model, images, batch_size)
@@ -230,11 +248,11 @@ EMBED = Exercise(
              lambda f: f(network(), pictures(8), batch_size=4)),
         Fact("Eval mode: for a model that comes in train mode the features are the same, in batches of 10, 3 and 1.",
              _in_train_mode),
-        Fact("Weights and BN's running averages are as they were.", _state),
+        Fact("Weights, BN's running averages and dropout are as they were.", _state),
         Fact("Afterwards *every* submodule is in the mode that it was in.", _modes),
         Fact("No gradient is recorded inside; everything can be trained afterwards, a probe on the features, too.",
              _gradients),
-        Fact("At most `batch_size` images, here 4, go through the network at a time.", _batches),
+        Fact("At most `batch_size` images, here 2, go through the network at a time.", _batches),
         Fact("The images are left as they were.", _images_unchanged),
         Fact("The batches go to the device of the model, and the features come back to the CPU.", _there_and_back),
     ],
@@ -280,8 +298,16 @@ EMBED = Exercise(
                 embedding(mode=torch.inference_mode)),
         Suspect("Gradients stay switched off after the call: use `with torch.no_grad():`, which ends.", _left_off),
         Suspect("The weights were frozen for good (`requires_grad_(False)`).", _weights_frozen),
+        Suspect("`requires_grad_(True)` at the end also unfreezes what was frozen before: `torch.no_grad()` is enough, "
+                "and leaves the weights alone.",
+                embedding(after=_thawed)),
+        Suspect("Dropout was switched off by `p = 0`, for good: `model.eval()` is enough.",
+                embedding(before=_dropout_to_zero)),
         Suspect("All images went in at once: that needs memory for all of them.",
                 embedding(batches=lambda images, size: [images.images])),
+        Suspect("`batch_size` was taken for the number of batches (`chunk`, `tensor_split`): `split(batch_size)` takes "
+                "the images in a batch.",
+                embedding(batches=lambda images, size: images.images.chunk(size))),
         Suspect("The batches stayed on the CPU: `x.to(model.pixel_mean.device)` brings them to the model.",
                 embedding(pixels=lambda x, model, images: normalise(x, model.pixel_mean.cpu(), model.pixel_std.cpu()))),
         Suspect("The model itself was moved: leave it where it is and move the batch, `x.to(model.pixel_mean.device)`.",
@@ -703,13 +729,13 @@ def _neighbours_elsewhere(f: Function) -> str:
 
     def found() -> Any:
         try:
-            return f(bank, queries, k=5)
+            return away.settled(f(bank, queries, k=5))
         except TypeError as error:
             if "numpy" in str(error):  # by way of NumPy, which is on the CPU, and back
                 return queries
             raise
 
-    with Away():
+    with Away() as away:
         return place(found, home="cpu")
 
 
