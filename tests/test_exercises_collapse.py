@@ -231,8 +231,19 @@ def rank_without_root(z):
     return 1.0 if unit(z).std(dim=0).mean() < 0.05 else rank_of_centred(unit(z) - unit(z).mean(0))
 
 
+def rank_with_one_std(z):
+    return 1.0 if unit(z).std() < 0.05 else rank_of_centred(unit(z) - unit(z).mean(0))
+
+
+def rank_without_clamp(z):
+    if collapse.std(z) < 0.05:
+        return 1.0
+    values = torch.linalg.eigvalsh(torch.cov(F.normalize(z, dim=1).T))
+    return torch.special.entr(values / values.sum()).sum().exp().item()
+
+
 WRONG_RANKS = [
-    rank_below(0.02), rank_below(0.1), rank_below(0.18), rank_without_root,
+    rank_with_one_std, rank_without_clamp, rank_below(0.02), rank_below(0.1), rank_below(0.18), rank_without_root,
     rank_in_place, rank_made_elsewhere,
     lambda z: collapse.effective_rank(z) + 0.01,
     lambda z: collapse.effective_rank(z) - 1,
@@ -293,6 +304,8 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
 )
 
 SAID = [
+    (EFFECTIVE_RANK, rank_with_one_std, "The std of all numbers at once"),
+    (EFFECTIVE_RANK, rank_without_clamp, "Rounding makes an eigenvalue of 0"),
     (EFFECTIVE_RANK, rank_below(0.03), "The threshold of std is too low"),
     (EFFECTIVE_RANK, rank_below(0.3), "The threshold of std is too high"),
     (EFFECTIVE_RANK, rank_without_root, "The factor sqrt(d) is missing"),

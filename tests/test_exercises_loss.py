@@ -504,7 +504,30 @@ def stops(p, z, p_for, z_for, where):
     return (p.detach() if where in p_for else p), (z.detach() if where in z_for else z)
 
 
+def none_stops_both(p, z, where):
+    return p.detach() if where != "target" else p, z.detach() if where != "wrong_side" else z
+
+
+def comma_lost(p, z, where):
+    if where in ("target" "both",):  # fmt: skip # noqa: ISC001
+        z = z.detach()
+    if where in ("wrong_side" "both",):  # fmt: skip # noqa: ISC001
+        p = p.detach()
+    return p, z
+
+
+def took_its_gradient(of):
+    def wrong(*arguments):
+        result = of(*arguments)
+        result.backward()
+        return result
+
+    return wrong
+
+
 WRONG_STOP = {
+    "none stops both": none_stops_both,
+    "a comma lost": comma_lost,
     "for good": for_good,
     "in place": detach_in_place,
     "thrown away": called_and_thrown_away,
@@ -671,6 +694,15 @@ CASES = (
     (lesson.CROSS_ENTROPY, RIGHT_ENTROPY, WRONG_ENTROPY),
 )
 RIGHT = [pytest.param(e, f, id=f"{e.name}-{name}") for e, right, _ in CASES for name, f in right.items()]
+D = loss.negative_cosine
+SAID = [
+    (lesson.NEGATIVE_COSINE, took_its_gradient(D), "`backward()` was called here"),
+    (lesson.SYMMETRIC_LOSS, took_its_gradient(loss.symmetric_loss), "`backward()` was called here"),
+    (lesson.CROSS_ENTROPY, took_its_gradient(loss.cross_entropy_similarity), "`backward()` was called here"),
+    (lesson.SYMMETRIC_LOSS, lambda p1, p2, z1, z2: (D(p1, p2) + D(z1, z2)) / 2, "p1 was compared with p2"),
+    (lesson.STOP_GRADIENT, none_stops_both, "'none' stops both"),
+    (lesson.STOP_GRADIENT, comma_lost, "Nothing is ever detached"),
+]
 WRONG = [pytest.param(e, f, id=f"{e.name}-{name}") for e, _, wrong in CASES for name, f in wrong.items()]
 
 
@@ -678,6 +710,34 @@ WRONG = [pytest.param(e, f, id=f"{e.name}-{name}") for e, _, wrong in CASES for 
 def test_a_right_answer_in_another_style_passes(exercise, function):
     verdict = judge(exercise, function)
     assert verdict.status == "passed", (verdict, verdict.yours, verdict.expected)
+
+
+@pytest.mark.parametrize(("exercise", "function", "words"), SAID)
+def test_a_wrong_answer_is_told_its_cause(exercise, function, words):
+    verdict = judge(exercise, function)
+    assert verdict.cause.startswith(words), (verdict.message, verdict.yours)
+
+
+@pytest.mark.parametrize("exercise", [lesson.NEGATIVE_COSINE, lesson.SYMMETRIC_LOSS, lesson.CROSS_ENTROPY])
+def test_what_a_loss_does_besides_its_result_is_noticed(exercise):
+    def quietly_backward(*arguments):
+        result = exercise.reference(*arguments)
+        if result.requires_grad:
+            result.backward(retain_graph=True)
+        return result
+
+    def switched_off(*arguments):
+        result = exercise.reference(*arguments)
+        torch.set_grad_enabled(False)
+        return result
+
+    def hooked(*arguments):
+        if arguments[-1].requires_grad:
+            arguments[-1].register_hook(lambda g: g * 0)
+        return exercise.reference(*arguments)
+
+    for wrong in (quietly_backward, switched_off, hooked):
+        assert judge(exercise, wrong).status == "failed"
 
 
 @pytest.mark.parametrize(("exercise", "function"), WRONG)

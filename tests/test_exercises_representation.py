@@ -234,6 +234,22 @@ def embed_where_the_images_are(model, images, batch_size=512):
     return embed_in_steps(model.to(images.images.device), images, batch_size)
 
 
+def embed_in_parts(cut):
+    """The images cut in another way."""
+
+    def wrong(model, images, batch_size=512):
+        device = model.pixel_mean.device
+        with in_eval_mode(model), torch.no_grad():
+            parts = cut(images.images, min(batch_size, len(images)))
+            pixels = [normalise(x.to(device), model.pixel_mean, model.pixel_std) for x in parts]
+            return torch.cat([model.features(x).cpu() for x in pixels])
+
+    return wrong
+
+
+embed_without_the_end = embed_in_parts(
+    lambda x, size: [x[start : start + size] for start in range(0, len(x) - size, size)]
+)
 never_moved = on_pixels(lambda model, x: normalise(x, model.pixel_mean, model.pixel_std))
 statistics_moved = on_pixels(lambda model, x: normalise(x, model.pixel_mean.cpu(), model.pixel_std.cpu()))
 
@@ -252,20 +268,9 @@ def embed_without_dropout(model, images, batch_size=512):
     return embed_in_steps(model, images, batch_size)
 
 
-def embed_in_parts(cut):
-    """The images cut in another way."""
-
-    def wrong(model, images, batch_size=512):
-        device = model.pixel_mean.device
-        with in_eval_mode(model), torch.no_grad():
-            parts = cut(images.images, min(batch_size, len(images)))
-            pixels = [normalise(x.to(device), model.pixel_mean, model.pixel_std) for x in parts]
-            return torch.cat([model.features(x).cpu() for x in pixels])
-
-    return wrong
-
-
 WRONG_EMBEDS = [
+    embed_without_the_end,
+    embed_in_parts(lambda x, size: x.split(size)[:1]),
     embed_and_unfreeze,
     embed_without_dropout,
     embed_in_parts(torch.chunk),
@@ -545,7 +550,10 @@ def sgd_of(steps):
     return wrong
 
 
+exchanged = of(lambda x, y, asked, labels: (asked, labels, x, y))
+
 WRONG_PROBES = [
+    exchanged,
     best_regularisation,
     best_of_five_trainings,
     sgd_of(50),
@@ -569,7 +577,6 @@ WRONG_PROBES = [
     after(lambda accuracy: 1.0),
     after(lambda accuracy: None),
     of(lambda x, y, asked, labels: (x, y, x, y)),
-    of(lambda x, y, asked, labels: (asked, labels, x, y)),
     of(lambda x, y, asked, labels: (x[torch.randperm(len(x))], y, asked, labels)),
     of(lambda x, y, asked, labels: (x - x.mean(0), y, asked - asked.mean(0), labels)),
     of(lambda x, y, asked, labels: (x[:10], y[:10], asked, labels)),
@@ -737,6 +744,9 @@ test_a_right_answer_in_another_style_passes, test_a_wrong_answer_never_passes = 
 )
 
 SAID = [
+    (EMBED, embed_without_the_end, "The last batch is missing"),
+    (LINEAR_PROBE, exchanged, "The two sets were exchanged"),
+    (NEIGHBOURS, changed(torch.squeeze), "`squeeze()` removes every dimension"),
     (EMBED, embed_and_unfreeze, "`requires_grad_(True)` at the end"),
     (EMBED, embed_without_dropout, "Dropout was switched off"),
     (EMBED, embed_in_parts(torch.chunk), "`batch_size` was taken for the number of batches"),

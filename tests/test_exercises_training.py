@@ -77,6 +77,7 @@ RATES = [
     rate_from_the_end,
     rate_of_torchs_own_schedule,
     Rate(),
+    lambda step, total, **knobs: np.array(rate_in_steps(step, total, **knobs)),
     lambda step, total, lr=0.6, batch_size=64: rate_of_numpy(step, total, lr, batch_size),
     lambda step, total, **knobs: rate_in_steps(int(step), int(total), **knobs),
 ]
@@ -499,7 +500,19 @@ def knn_without_temperature(bank, bank_labels, queries, k):
     return knn_stable(bank, bank_labels, queries, k, 0.1)
 
 
+def knn_averaged(bank, bank_labels, queries, k, temperature):
+    values, index = (F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).topk(k, dim=1)
+    weights, labels = (values / temperature).exp(), bank_labels[index]
+    masks = [labels == c for c in range(int(bank_labels.max()) + 1)]
+    votes = [(weights * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1) for mask in masks]
+    return torch.stack(votes, dim=1).argmax(dim=1)
+
+
+knn_squeezed = after(torch.squeeze)
+
 WRONG_KNNS = [
+    knn_averaged,
+    knn_squeezed,
     knn_index_plus,
     knn_in_place,
     knn_made_elsewhere,
@@ -537,6 +550,8 @@ SAID = [
     (TRAIN_STEP, left_off, "Gradients stay switched off"),
     (TRAIN_STEP, centred_in_place, "A view was changed in place"),
     (TRAIN_STEP, clipped, "Gradients were changed here"),
+    (KNN, knn_averaged, "The votes of a class were averaged"),
+    (KNN, knn_squeezed, "`squeeze()` removes every dimension"),
     (KNN, knn_in_float32, "The votes are float32"),
 ]
 

@@ -42,6 +42,19 @@ def in_float64(f: Function, *arguments: Tensor) -> dict[str, Any]:
     return {"result": kind(result), "a change of 1e-10 is seen": bool((result != moved).any())}
 
 
+def left_alone(f: Function, *arguments: Tensor) -> dict[str, bool]:
+    """What a function can do besides giving its result."""
+    f(*arguments)
+    recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        back = torch.autograd.grad(sum(argument.sum() for argument in arguments), arguments)
+    return {
+        "the caller calls backward()": all(argument.grad is None for argument in arguments),
+        "gradients are recorded afterwards": recorded,
+        "gradients reach the arguments whole": all(bool((g == 1).all()) for g in back),
+    }
+
+
 P = torch.tensor([[3.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
 Z = torch.tensor([[2.0, 0.0, 0.0], [0.0, 5.0, 0.0], [0.0, 3.0, 4.0]])
 
@@ -91,6 +104,20 @@ def _without_a_graph(p: Tensor, z: Tensor) -> Tensor:
         return -F.cosine_similarity(p, z, dim=1).mean()
 
 
+def backward(of: Function) -> Function:
+    """A loss that takes its own gradient."""
+
+    def wrong(*arguments: Tensor) -> Tensor:
+        result = of(*arguments)
+        result.backward(retain_graph=True)
+        return result
+
+    return wrong
+
+
+CALLED = "`backward()` was called here: return the loss, the gradient is the caller's to take."
+
+
 def _plain_negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     p = F.normalize(p, dim=1)  # (B, D), each row of length 1
     z = F.normalize(z.detach(), dim=1)  # (B, D), a target
@@ -118,6 +145,8 @@ NEGATIVE_COSINE = Exercise(
              lambda f: unchanged(f, *(t.detach() for t in pair()))),
         Fact("p receives a gradient and z does not: z is a target, `z.detach()`.", _gradients_of_a_pair),
         Fact("The gradient that p receives is that of the loss.", _gradient_values),
+        Fact("The loss is returned, and nothing else happens: no `backward()`, no switch left off, no hook.",
+             lambda f: left_alone(f, *pair())),
         Fact("float64 in, float64 out, and float64 all the way.",
              lambda f: in_float64(f, *pair(dtype=torch.float64))),
         Fact("It computes where p and z are: no `.cpu()`, no tensor made on another device.",
@@ -174,6 +203,7 @@ NEGATIVE_COSINE = Exercise(
         Suspect("This is a distance, not a cosine. They are related, |p - z|^2 = 2 - 2 cos, but the loss is minus "
                 "the cosine.",
                 lambda p, z: (F.normalize(p, dim=1) - F.normalize(z.detach(), dim=1)).square().sum(dim=1).mean()),
+        Suspect(CALLED, backward(negative_cosine)),
         Suspect("1 was added: the loss is minus the cosine itself, and good values are negative.",
                 lambda p, z: 1 - F.cosine_similarity(p, z.detach(), dim=1).mean()),
     ],
@@ -241,6 +271,8 @@ SYMMETRIC_LOSS = Exercise(
              lambda f: unchanged(f, *(t.detach() for t in four()))),
         Fact("p1 and p2 receive a gradient, z1 and z2 do not.", _gradients_of_four),
         Fact("The gradients that p1 and p2 receive are those of the loss.", _gradient_of_p),
+        Fact("The loss is returned, and nothing else happens: no `backward()`, no switch left off, no hook.",
+             lambda f: left_alone(f, *four())),
         Fact("float64 in, float64 out, and float64 all the way.",
              lambda f: in_float64(f, *four(dtype=torch.float64))),
         Fact("It computes where p and z are: no `.cpu()`, no tensor made on another device.",
@@ -288,6 +320,9 @@ SYMMETRIC_LOSS = Exercise(
         Suspect("`.item()` makes a plain number of the loss, and nothing can learn from a number: give the tensor "
                 "back.",
                 lambda p1, p2, z1, z2: loss.symmetric_loss(p1, p2, z1, z2).item()),
+        Suspect(CALLED, backward(loss.symmetric_loss)),
+        Suspect("p1 was compared with p2, and z1 with z2: a view's p is compared with the *other* view's z.",
+                lambda p1, p2, z1, z2: D(p1, p2) / 2 + D(z1, z2) / 2),
         Suspect("The two terms came back side by side: return one number, half of each added up.",
                 lambda p1, p2, z1, z2: (D(p1, z2), D(p2, z1))),
         Suspect("The rows are not of length 1: call your `negative_cosine`, which takes care of that.",
@@ -320,7 +355,9 @@ def _kinds(f: Function) -> Any:
 def _values_kept(f: Function) -> Any:
     """Looked at in float64, where 'no value' can be taken at its word."""
     p, z = (torch.tensor([row], dtype=torch.float64, requires_grad=True) for row in ([1 / 3, 2], [-3, 0.4]))
-    return _in_every_case(lambda where: [t.tolist() for t in f(p, z, where)])
+    return _in_every_case(
+        lambda where: [t.tolist() for pair in ((p, z), (p[0], z[0])) for t in f(*pair, where)]
+    )
 
 
 def _who(where: str) -> Function:
@@ -371,7 +408,8 @@ STOP_GRADIENT = Exercise(
     loss.stop_gradient,
     facts=[
         Fact("It gives p and z back, two tensors of their shape and dtype.", _kinds),
-        Fact("A stop-gradient changes no value: what comes back is p and z, in this order, whatever `where` says.",
+        Fact("A stop-gradient changes no value: what comes back is p and z, in this order, whatever `where` and "
+             "their shapes are.",
              _values_kept, tolerance=1e-12),
         Fact("'target', the method: p receives a gradient, z does not.", _who("target")),
         Fact("'none': both receive a gradient.", _who("none")),
@@ -394,7 +432,8 @@ STOP_GRADIENT = Exercise(
                 _instead({"target": "wrong_side", "wrong_side": "target", "none": "both", "both": "none"})),
         Suspect("p and z come back in the wrong order: return p first.",
                 lambda p, z, where: loss.stop_gradient(p, z, where)[::-1]),
-        Suspect("Nothing is ever detached: `z.detach()` gives a *new* tensor, which has to be used.",
+        Suspect("Nothing is ever detached: `z.detach()` gives a *new* tensor, which has to be used; or no word ever "
+                "matches, by its spelling or for want of a comma.",
                 lambda p, z, where: (p, z)),
         Suspect("Both are detached in every case: `where == 'target' or 'both'` is always true, use `where in (...)`.",
                 _instead({"target": "both", "none": "both", "wrong_side": "both"})),
@@ -406,6 +445,7 @@ STOP_GRADIENT = Exercise(
         Suspect("'both' stops z only: is there an `elif` where a second `if` belongs?", _instead({"both": "target"})),
         Suspect("'both' stops p only: z is to be detached, too.", _instead({"both": "wrong_side"})),
         Suspect("'both' stops nothing: p and z are to be detached there.", _instead({"both": "none"})),
+        Suspect("'none' stops both: nothing is to be detached there.", _instead({"none": "both"})),
         Suspect("'none' still stops z.", _instead({"none": "target"})),
         Suspect("'none' still stops p.", _instead({"none": "wrong_side"})),
         Suspect("The tensor itself was changed for good (`requires_grad_(False)`, `detach_()`): `z.detach()` gives a "
@@ -462,12 +502,15 @@ CROSS_ENTROPY = Exercise(
              lambda f: unchanged(f, *(t.detach() for t in pair()))),
         Fact("p receives a gradient and z does not: z is a target, `z.detach()`.", _gradients_of_a_pair),
         Fact("The gradient that p receives is that of the loss.", _gradient_values),
+        Fact("The loss is returned, and nothing else happens: no `backward()`, no switch left off, no hook.",
+             lambda f: left_alone(f, *pair())),
         Fact("float64 in, float64 out, and float64 all the way.",
              lambda f: in_float64(f, *pair(dtype=torch.float64))),
         Fact("It computes where p and z are: no `.cpu()`, no tensor made on another device.",
              lambda f: elsewhere(f, *pair())),
     ],
     suspects=[
+        Suspect(CALLED, backward(loss.cross_entropy_similarity)),
         Suspect("The minus is missing: a cross-entropy is minus the expected log-probability, 0 or more.",
                 lambda p, z: (F.softmax(z.detach(), 1) * F.log_softmax(p, 1)).sum(1).mean()),
         Suspect("p and z changed places: z gives the odds (softmax), p the log-odds (log_softmax).",

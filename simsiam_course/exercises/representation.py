@@ -196,6 +196,10 @@ def _only_full(images: ImageSet, size: int) -> Any:
     return [x for x in images.images.split(size) if len(x) == size]
 
 
+def _all_but_the_last(images: ImageSet, size: int) -> Any:
+    return [images.images[start : start + size] for start in range(0, len(images) - size, size)]
+
+
 def _shuffled(images: ImageSet, size: int) -> Any:
     return images.images[torch.randperm(len(images))].split(size)
 
@@ -262,7 +266,10 @@ EMBED = Exercise(
         Suspect("The list of batches came back: end with `torch.cat`.", embedding(end=lambda features: features)),
         Suspect("The batches were stacked, which adds a dimension: `torch.cat` puts them below each other.",
                 embedding(end=torch.stack)),
-        Suspect("Only the last batch came back.", embedding(end=lambda features: features[-1])),
+        Suspect("Only the last batch came back.",
+                embedding(end=lambda features: features[-1])),
+        Suspect("The last batch is missing: the `range` over the images is to go up to `len(images)`.",
+                embedding(batches=_all_but_the_last)),
         Suspect("The last batch was dropped because it was smaller (`drop_last`, or `len(images) // batch_size`). Its "
                 "images then have no features, and every label behind them is off.",
                 embedding(batches=_only_full)),
@@ -633,6 +640,8 @@ LINEAR_PROBE = Exercise(
                 probe(read=lambda line, x, y, asked, labels: 1 - float(line.score(asked.numpy(), labels.numpy())))),
         Suspect("It was trained on the *test* images: their labels may only be used to count what is right.",
                 probe(fit=lambda x, y, asked, labels: fitted(asked, labels))),
+        Suspect("The two sets were exchanged: it was trained on the test images and tested on the training images.",
+                lambda x, y, asked, labels: linear_probe_solution(asked, labels, x, y)),
         Suspect("It was trained on the training *and* the test images.", probe(fit=_both_sets)),
         Suspect("Class numbers are names: a regression onto them thinks that class 1 lies between 0 and 2. Use a "
                 "logistic regression.",
@@ -819,6 +828,12 @@ NEIGHBOURS = Exercise(
         Suspect("The first neighbour was left out, as though it were the query itself. Queries are usually other "
                 "images; here nobody is left out.",
                 nearest(_cosines, lambda similar, k: similar.topk(min(k + 1, similar.shape[1]), dim=1).indices[:, 1:])),
+        Suspect("`squeeze()` removes every dimension of size 1, and so a single query's row, or the column of "
+                "k = 1.",
+                nearest(_cosines, lambda similar, k: similar.topk(k, dim=1).indices.squeeze())),
+        Suspect("Rounding makes a cosine a little larger than 1, and acos of that is NaN: the cosine sorts as well.",
+                nearest(lambda queries, bank: torch.acos(_cosines(queries, bank)),
+                        lambda angles, k: angles.topk(k, dim=1, largest=False).indices)),
         Suspect("Bank or queries were given length 1 in place (`/=`): whoever uses them next gets others.",
                 nearest(_changed_bank)),
     ],

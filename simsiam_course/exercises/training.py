@@ -24,8 +24,9 @@ from .core import Exercise, Fact, Function, Suspect, gradients, kind_and_shape, 
 
 def rate(value: Any) -> Any:
     """A rate as a Python number, whatever kind of number it is; what is none stays as it is."""
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return float(value)
+    one = isinstance(value, Tensor) and value.numel() == 1
+    if one or (hasattr(value, "item") and getattr(value, "shape", None) == ()):
+        return float(value.item())
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if plain else kind_and_shape(value)
 
@@ -70,7 +71,8 @@ LEARNING_RATE = Exercise(
     "learning_rate",
     recipe.learning_rate,
     facts=[
-        Fact("It gives one number.", lambda f: isinstance(r := rate(f(0, 100, lr=0.5, batch_size=256)), float) or r),
+        Fact("It gives one number.",
+             lambda f: "one number" if isinstance(r := rate(f(0, 100, lr=0.5, batch_size=256)), float) else r),
         Fact("At step 0 of 100, with lr = 0.5 and a batch of 256, the rate is lr itself: 0.5.",
              lambda f: rates(f, 100, steps=[0], lr=0.5), EXACT),
         Fact("It is linear in the batch: at step 0 with lr = 0.5, batches of 64, 128 and 512 have 0.125, 0.25 and 1.",
@@ -438,11 +440,13 @@ def _inputs_unchanged(f: Function) -> dict[str, bool]:
     return unchanged(lambda bank, labels, queries: f(bank, labels, queries, k=3, temperature=0.1), *crowd())
 
 
-def _each_alone(f: Function) -> Any:
+def _each_alone(f: Function) -> list[Any]:
     """Queries asked one by one, and all at once."""
     bank, labels, queries = crowd(queries=7)
     alone = [found(f, bank, labels, query, 9) for query in queries.split(1)]
-    return [*alone, found(f, bank, labels, queries, 9)]
+    if not all(isinstance(one, list) for one in alone):
+        return alone[:1]
+    return ["the same" if sum(alone, []) == found(f, bank, labels, queries, 9) else "other labels"]
 
 
 FACTORIES = (torch.zeros, torch.ones, torch.full, torch.empty, torch.tensor, torch.as_tensor, torch.from_numpy,
@@ -518,6 +522,11 @@ def _add_once(votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return votes
 
 
+def _average(votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    counts = torch.zeros_like(votes).scatter_add_(1, labels, torch.ones_like(weights))
+    return _add(votes, labels, weights) / counts.clamp(min=1)
+
+
 def _add_float32(votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return votes.float().scatter_add_(1, labels, weights)
 
@@ -566,6 +575,8 @@ KNN = Exercise(
         Fact("Labels come back, not places: if the three images have the labels 7, 23 and 4, the queries get 7, 23 "
              "and 4.",
              lambda f: found(f, at(10, 60, 170), [7, 23, 4], at(0, 50, 200), 1)),
+        Fact("A query's label does not depend on the other queries: one by one they get the same labels as together.",
+             _each_alone),
         Fact("Only directions count: an image ten times as long is not nearer.",
              lambda f: [found(f, torch.cat([at(10), at(60, length=10)]), [0, 1], EAST, 1),
                         found(f, torch.cat([at(10, length=10), at(60)]), [0, 1], EAST, 1)]),
@@ -585,8 +596,6 @@ KNN = Exercise(
              lambda f: [found(f, at(95, 140, 141, 142, 143), [0, 1, 1, 1, 1], EAST, 5, t) for t in (0.1, 0.3, 2.0)]),
         Fact("It holds for random features, at several k and temperatures.",
              _at_random),
-        Fact("A query's label does not depend on the other queries: one by one they get the same labels as together.",
-             _each_alone),
         Fact("An image that is its own query counts as its own nearest neighbour: it is in the bank.",
              _own_neighbour),
         Fact("Bank, labels and queries stay as they were: nothing is changed in place.", _inputs_unchanged),
@@ -609,7 +618,9 @@ KNN = Exercise(
                 variant(cosines=lambda q, b: -torch.cdist(q, b))),
         Suspect("The *least* similar images vote: `topk` takes the largest cosines unless told otherwise.",
                 variant(nearest=_farthest)),
-        Suspect("Only the nearest image votes: let all k of them.", variant(nearest=_first_alone)),
+        Suspect("Only the nearest image decides, alone or as the largest vote of its class: all k vote, and votes add "
+                "up.",
+                variant(nearest=_first_alone)),
         Suspect("The whole bank votes: take the k nearest only (`topk`).", variant(nearest=_everyone)),
         Suspect("The nearest image was left out. The queries are not in the bank, so the nearest one is a neighbour "
                 "like the others.",
@@ -631,6 +642,10 @@ KNN = Exercise(
         Suspect("Where a class comes twice among the k, only one vote was counted: `votes[rows, labels] += weights` "
                 "does that. Use `scatter_add_`.",
                 variant(count=_add_once)),
+        Suspect("The votes of a class were averaged: add them up, so that many near images count for more than one.",
+                variant(count=_average)),
+        Suspect("`squeeze()` removes every dimension of size 1, and so the only one of a single query's label.",
+                variant(end=lambda votes, labels, index: votes.argmax(dim=1).squeeze())),
         Suspect("The places of the nearest images in the bank came back: look up their labels, `bank_labels[index]`.",
                 variant(end=lambda votes, labels, index: index[:, 0])),
         Suspect("The votes of all classes came back: the label is the class with the most, `.argmax(dim=1)`.",
