@@ -12,7 +12,7 @@ import torch
 from simsiam_course import exercises
 from simsiam_course.errors import InputError
 from simsiam_course.exercises import WrongAnswer, checks_for
-from simsiam_course.exercises.core import judge
+from simsiam_course.exercises.core import judge, told_apart
 from simsiam_course.exercises.solution import source
 
 ALL = [
@@ -196,3 +196,14 @@ def test_a_card_in_a_notebook_shows_code_as_code_and_escapes_the_rest():
         "failed", "3.1 `f`: not yet.", (("Yours", "<b>"), ("", "use `dim=1`"))
     )._repr_html_()
     assert "<code>f</code>" in html and "&lt;b&gt;" in html and "<code>dim=1</code>" in html
+
+
+def test_yours_and_expected_are_short_and_never_read_alike():
+    assert told_apart(0.12345678, 0.2) == ("0.1235", "0.2")
+    assert told_apart(0.12345678, 0.12345679) == ("0.12345678", "0.12345679")
+    many, other = [[0.5, 0.25]] * 40, [[0.25, 0.5]] * 40
+    yours, expected = told_apart(many, other)
+    assert len(yours) < 150 and yours.endswith("... (40 in all)]") and yours != expected
+    yours, expected = told_apart(many, [*many[:-1], [0.5, 0.75]])
+    assert yours != expected and expected.endswith("[0.5, 0.75]]")
+    assert len(set(told_apart(torch.zeros(40), torch.eye(40)[-1]))) == 2

@@ -113,7 +113,7 @@ def judge(exercise: Exercise, function: Any, *, seconds: float = SECONDS) -> Ver
                     return Verdict("not attempted", "There is still a `...` in it.")
                 if not same(yours, expected, fact.tolerance):
                     cause = likely_cause(exercise, fact, function, yours)
-                    return Verdict("failed", fact.says, shown(yours), shown(expected), cause)
+                    return Verdict("failed", fact.says, *told_apart(yours, expected), cause)
     except TooSlow:
         return Verdict(
             "failed", f"It ran for more than {seconds:g} seconds.", cause="Is there a loop without an end?"
@@ -200,20 +200,32 @@ def same(a: Any, b: Any, tolerance: float) -> bool:
     return type(a) is type(b) and a == b
 
 
-def shown(outcome: Any) -> str:
-    """An outcome as a student would write it: few numbers, few digits."""
+def told_apart(yours: Any, expected: Any) -> tuple[str, str]:
+    """Both outcomes as `shown`, with as many digits and numbers as it takes to see a difference."""
+    for limits in ((4, 8), (9, 8), (9, None)):
+        said = shown(yours, *limits), shown(expected, *limits)
+        if said[0] != said[1]:
+            break
+    return said
+
+
+def shown(outcome: Any, digits: int = 4, few: int | None = 8) -> str:
+    """An outcome as a student would write it: few digits, and the first few of many numbers."""
     if isinstance(outcome, Tensor):
-        if outcome.numel() > 16:
-            return f"a tensor of shape {tuple(outcome.shape)}, mean {outcome.double().mean().item():.4g}"
-        return shown(outcome.tolist())
+        if few and outcome.numel() > 2 * few:
+            return (
+                f"a tensor of shape {tuple(outcome.shape)}, mean {outcome.double().mean().item():.{digits}g}"
+            )
+        return shown(outcome.tolist(), digits, few)
     if isinstance(outcome, bool) or outcome is None:
         return {True: "yes", False: "no", None: "None"}[outcome]
     if isinstance(outcome, float):
-        return f"{outcome:.4g}"
+        return f"{outcome:.{digits}g}"
     if isinstance(outcome, Mapping):
-        return ", ".join(f"{name} {shown(value)}" for name, value in outcome.items())
+        return ", ".join(f"{name} {shown(value, digits, few)}" for name, value in outcome.items())
     if isinstance(outcome, (list, tuple)):
-        inside = ", ".join(shown(part) for part in outcome)
+        more = [f"... ({len(outcome)} in all)"] if few and len(outcome) > 2 * few else []
+        inside = ", ".join([shown(part, digits, few) for part in outcome[: few if more else None]] + more)
         return f"[{inside}]" if isinstance(outcome, list) else f"({inside})"
     return str(outcome)
 
