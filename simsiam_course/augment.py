@@ -366,6 +366,13 @@ PRESETS: dict[str, Augmentation] = {
         crop_scale=(0.08, 1.0), brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5
     ),
     "patterns": Augmentation(hue=0.5),  # any hue: colour must not be what two views agree on
+    "no_crop": Augmentation(
+        hue=0.5, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0)
+    ),  # the patterns' list, less one
+    "no_flip": Augmentation(hue=0.5, flip=0.0),
+    "no_jitter": Augmentation(hue=0.5, jitter=0.0),
+    "no_gray": Augmentation(hue=0.5, gray=0.0),
+    "with_blur": Augmentation(hue=0.5, blur=0.5),
     "crop_and_flip": Augmentation(  # no colour jitter: what is then learned instead (lesson 06)
         brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, jitter=0.0, gray=0.0
     ),

@@ -23,32 +23,36 @@ def projector(
     projection_dim: int,
     *,
     layers: int = 3,
+    hidden_bn: bool = True,
     output_bn: str = "affine_free",
 ) -> nn.Sequential:
     """The projection MLP: BN on every layer, ReLU on every layer but the last.
 
     Shapes: (B, backbone_dim) -> (B, projection_dim).
     Errors: `InputError` for a dimension below 1, other than 2 or 3 layers, or an unknown `output_bn`.
-    Source: Sec. 3 (three layers), App. D (two on CIFAR-10).
+    Source: Sec. 3 (three layers), App. D (two on CIFAR-10), Table 3 (which layers have BN).
     """
     check_whole(backbone_dim=backbone_dim, hidden_dim=hidden_dim, projection_dim=projection_dim)
     check_choice("output_bn", output_bn, OUTPUT_BN)
     check_choice("layers", layers, (2, 3))
     parts: list[nn.Module] = []
     for d_in, d_out in pairwise([backbone_dim] + [hidden_dim] * (layers - 1)):
-        parts += [nn.Linear(d_in, d_out, bias=False), nn.BatchNorm1d(d_out), nn.ReLU(inplace=True)]
+        norm = [nn.BatchNorm1d(d_out)] if hidden_bn else []
+        parts += [nn.Linear(d_in, d_out, bias=not hidden_bn), *norm, nn.ReLU(inplace=True)]
     parts.append(nn.Linear(hidden_dim, projection_dim, bias=output_bn == "none"))
     if output_bn != "none":
         parts.append(nn.BatchNorm1d(projection_dim, affine=output_bn == "affine"))
     return nn.Sequential(*parts)
 
 
-def predictor(dim: int, hidden_dim: int, *, kind: str = "mlp", hidden_bn: bool = True) -> nn.Module:
-    """The predictor h, or what stands in its place; only `mlp` and `frozen` have a hidden layer.
+def predictor(
+    dim: int, hidden_dim: int, *, kind: str = "mlp", hidden_bn: bool = True, output_bn: bool = False
+) -> nn.Module:
+    """The predictor h, or what stands in its place; only `mlp` and `frozen` have a hidden layer and BN.
 
     Shapes: (B, dim) -> (B, dim).
     Errors: `InputError` for a dimension below 1 or an unknown kind.
-    Source: Sec. 3 and Table 1; App. B takes a quarter of dim as hidden_dim, a bottleneck.
+    Source: Sec. 3, Table 1 and Table 3 (BN); App. B takes a quarter of dim as hidden_dim, a bottleneck.
     """
     check_whole(projection_dim=dim, predictor_hidden_dim=hidden_dim)
     check_choice("predictor", kind, PREDICTORS)
@@ -66,6 +70,7 @@ def predictor(dim: int, hidden_dim: int, *, kind: str = "mlp", hidden_bn: bool =
         *norm,
         nn.ReLU(inplace=True),
         nn.Linear(hidden_dim, dim),
+        *([nn.BatchNorm1d(dim)] if output_bn else []),
     )
     return h.requires_grad_(kind == "mlp")
 
@@ -101,11 +106,22 @@ class Bias(nn.Module):
         return z + self.bias
 
 
-class DirectPred(nn.Module):
-    """h(z) = W z, where W is not trained but read off the correlation of z.
+def directpred_weight(correlation: Tensor, eps: float = 0.01) -> Tensor:
+    """DirectPred's W, read off the correlation C of z: the directions in which z varies most are predicted most.
 
-    C = U diag(lambda) U^T, a moving average of z^T z / B, gives W = U diag(sqrt(lambda / max lambda) + eps)
-    U^T: the directions in which z varies most are predicted most. C and W start as the identity.
+    C = U diag(lambda) U^T gives W = U diag(sqrt(lambda / max lambda) + eps) U^T. Numbers that are not finite count
+    as 0.
+    Shapes: (D, D), symmetric -> (D, D). Source: Tian et al., ICML 2021, Eq. 18.
+    """
+    values, U = torch.linalg.eigh(correlation.nan_to_num(0, 0, 0))  # (D,) ascending, (D, D)
+    scale = (values.clamp(min=0) / values[-1].clamp(min=1e-12)).sqrt() + eps  # (D,)
+    return U * scale @ U.T  # (D, D)
+
+
+class DirectPred(nn.Module):
+    """h(z) = W z, where W is not trained but follows from the correlation of z by `directpred_weight`.
+
+    C is a moving average of z^T z / B; C and W start as the identity.
     Shapes: (B, D) -> (B, D).
     Source: Tian et al., ICML 2021, Eq. 18 and 19; rho, eps and one update a step as in the authors' README.
     """
@@ -127,6 +143,4 @@ class DirectPred(nn.Module):
         """Take in a batch: the average keeps rho of the old C. Shapes: z (B, D)."""
         z = z.to(self.correlation.dtype)
         self.correlation.lerp_(z.T @ z / len(z), 1 - self.rho)  # (D, D)
-        values, U = torch.linalg.eigh(self.correlation.nan_to_num(0, 0, 0))  # (D,) ascending, (D, D)
-        scale = (values.clamp(min=0) / values[-1].clamp(min=1e-12)).sqrt() + self.eps  # (D,)
-        self.weight.copy_(U * scale @ U.T)
+        self.weight.copy_(directpred_weight(self.correlation, self.eps))

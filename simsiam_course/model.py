@@ -37,7 +37,7 @@ Paper: Chen & He, *Exploring Simple Siamese Representation Learning*, CVPR 2021.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -109,16 +109,19 @@ class SimSiam(nn.Module):
         *,
         stop_gradient: str = "target",
         predictor: str = "mlp",
-        predictor_bn: bool = True,
+        hidden_bn: bool = True,
         output_bn: str = "affine_free",
+        predictor_bn: bool = True,
+        predictor_output_bn: bool = False,
         projector_layers: int = 3,
         init: str = "default",
         joint: bool = False,
-    ) -> SimSiam:
+        **method: Any,
+    ) -> Self:
         """A SimSiam around any backbone that maps (B, 3, H, W) to (B, backbone_dim).
 
         `init="he"` draws every convolution and linear layer anew, the backbone's too: not for a pretrained
-        one.
+        one. `method` is what a relative asks for beyond (relatives.py).
         Errors: `InputError` for a dimension below 1 or an unknown switch; a backbone that gives another
         number of features is found when it first sees an image. Source: Sec. 3 and App. A.
         """
@@ -127,18 +130,23 @@ class SimSiam(nn.Module):
                 f"The backbone is {backbone!r}, expected a module: SimSiam.create(*create_backbone('tiny'))."
             )
         check_choice("init", init, ("default", "he"))
-        model = cls(
-            backbone,
-            projector(backbone_dim, hidden_dim, projection_dim, layers=projector_layers, output_bn=output_bn),
-            build_predictor(projection_dim, predictor_hidden_dim, kind=predictor, hidden_bn=predictor_bn),
-            stop_gradient=stop_gradient,
-            predictor_kind=predictor,
-            joint=joint,
-            dims=Dims(backbone_dim, hidden_dim, projection_dim, predictor_hidden_dim),
-        )
+        head = projector(
+            backbone_dim, hidden_dim, projection_dim,
+            layers=projector_layers, hidden_bn=hidden_bn, output_bn=output_bn,
+        )  # fmt: skip
+        h = build_predictor(
+            projection_dim, predictor_hidden_dim,
+            kind=predictor, hidden_bn=predictor_bn, output_bn=predictor_output_bn,
+        )  # fmt: skip
         if init == "he":
-            model.apply(_he)
-        return model
+            for part in (backbone, head, h):
+                part.apply(_he)
+        return cls(
+            backbone, head, h,
+            stop_gradient=stop_gradient, predictor_kind=predictor, joint=joint,
+            dims=Dims(backbone_dim, hidden_dim, projection_dim, predictor_hidden_dim),
+            **method,
+        )  # fmt: skip
 
     def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Two views in, p1, p2, z1, z2 out, in the order of `symmetric_loss`; nothing is detached here.

@@ -15,6 +15,7 @@ from typing import Any
 from .augment import PRESETS as AUGMENTATIONS
 from .errors import InputError, check_choice, check_number, check_whole
 from .model import BACKBONES, OUTPUT_BN, PREDICTORS, STOP_GRADIENT, SimSiam, create_backbone
+from .relatives import METHODS
 
 SCHEDULES = ("stable_decay", "cosine", "constant")
 SIMILARITIES = ("cosine", "cross_entropy")
@@ -41,8 +42,20 @@ class Recipe:
     predictor: str = "mlp"  # the second switch: none, frozen, bias, linear, directpred
     stop_gradient: str = "target"  # the first switch: none, wrong_side, both
     output_bn: str = "affine_free"  # the third switch; Table 3: 68.2 without the affine part, 68.1 with it
+    hidden_bn: bool = True  # in the hidden layers of both heads (Table 3a: 34.6 without any BN in the heads)
+    predictor_output_bn: bool = False  # Table 3d: with it training is unstable
     init: str = "default"  # PyTorch's own, as App. A says
     joint: bool = False  # one forward pass for both views: faster, but BN then sees both (not the paper's)
+
+    # the method
+    method: str = "simsiam"  # or a relative: relatives/
+    without: str = ""  # a part of the relative to leave out: "negatives", "momentum", ...
+    symmetric: bool = True  # each view foretells the other (Sec. 4.6)
+    pairs: int = 1  # of views, an image and step; two make up for a loss that is not symmetric (Sec. 4.6)
+    temperature: float = 0.2  # simclr, moco, swav: low, and the nearest negatives count most
+    target_momentum: float = 0.99  # moco, byol: their target follows over about 100 steps; moving_average: .8
+    target_every: int = 1  # alternating: steps between two copies of f (Sec. 5.2)
+    bank_size: int = 4_096  # moco: keys; moving_average: at least one row an image
 
     # the images
     augmentation: str = "patterns"  # a preset of augment.py
@@ -77,15 +90,35 @@ class Recipe:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("predictor_schedule", self.predictor_schedule, ("constant", "same"))
         check_choice("projector_layers", self.projector_layers, (2, 3))
-        for name in ("cifar_stem", "joint", "nesterov", "channels_last"):
+        check_choice("method", self.method, tuple(METHODS))
+        check_choice("without", self.without, ("", *getattr(METHODS[self.method], "PARTS", ())))
+        flags = (
+            "cifar_stem",
+            "joint",
+            "nesterov",
+            "channels_last",
+            "hidden_bn",
+            "predictor_output_bn",
+            "symmetric",
+        )
+        for name in flags:
             check_choice(name, getattr(self, name), (True, False))
-        for name in ("projection_dim", "hidden_dim", "predictor_hidden_dim", "epochs", "monitor_every"):
+        for name in (
+            "projection_dim", "hidden_dim", "predictor_hidden_dim", "epochs", "monitor_every", "pairs", "target_every",
+            "bank_size",
+        ):  # fmt: skip
             check_whole(**{name: getattr(self, name)})
         check_whole(least=2, batch_size=self.batch_size)
         check_whole(least=0, warmup_steps=self.warmup_steps, seed=self.seed)
         check_number("lr", self.lr, 0, open_ends=True)
         check_number("predictor_lr", self.predictor_lr, 0, open_ends=True)
         check_number("momentum", self.momentum, 0, 0.999)
+        check_number("target_momentum", self.target_momentum, 0, 1)
+        check_number("temperature", self.temperature, 0, open_ends=True)
+        if not self.symmetric and self.method != "simsiam":
+            raise InputError(
+                f"symmetric=False is for SimSiam's loss, {self.method} has its own: leave it on."
+            )
         check_number("weight_decay", self.weight_decay, 0)
         check_number("decay_fraction", self.decay_fraction, 0, 1)
 
@@ -127,10 +160,15 @@ class Recipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             backbone, dim = create_backbone(self.backbone, cifar_stem=self.cifar_stem)
-            model = SimSiam.create(
+            relative = {} if self.method == "simsiam" else {
+                name: getattr(self, name)
+                for name in ("without", "temperature", "target_momentum", "target_every", "bank_size")
+            }  # fmt: skip
+            model = METHODS[self.method].create(
                 backbone, dim, self.projection_dim, self.hidden_dim, self.predictor_hidden_dim,
-                stop_gradient=self.stop_gradient, predictor=self.predictor, output_bn=self.output_bn,
-                projector_layers=self.projector_layers, init=self.init, joint=self.joint,
+                stop_gradient=self.stop_gradient, predictor=self.predictor, hidden_bn=self.hidden_bn,
+                output_bn=self.output_bn, predictor_bn=self.hidden_bn, predictor_output_bn=self.predictor_output_bn,
+                projector_layers=self.projector_layers, init=self.init, joint=self.joint, **relative,
             )  # fmt: skip
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 

@@ -22,7 +22,7 @@ from .collapse import effective_rank, std
 from .data import ImageSet
 from .errors import InputError
 from .files import append_line, atomic_write, json_bytes, make_folder, read_lines, write_lines
-from .loss import cross_entropy_similarity, negative_cosine, symmetric_loss
+from .loss import cross_entropy_similarity, negative_cosine, stop_gradient, symmetric_loss
 from .model import SimSiam
 from .recipe import Recipe
 
@@ -46,6 +46,18 @@ def train_step(model: SimSiam, x1: Tensor, x2: Tensor, *, similarity: Callable =
     """
     p1, p2, z1, z2 = model(x1, x2)  # (B, d) each
     return symmetric_loss(p1, p2, z1, z2, stop_gradient=model.stop_gradient, similarity=similarity)
+
+
+def asymmetric_step(
+    model: SimSiam, x1: Tensor, x2: Tensor, *, similarity: Callable = negative_cosine
+) -> Tensor:
+    """The loss of one pair of views of which only the first foretells the other: D(p1, sg z2).
+
+    Shapes: (B, 3, H, W) twice -> (). Source: Sec. 4.6.
+    """
+    p1, _, _, z2 = model(x1, x2)  # (B, d) each
+    p1, z2 = stop_gradient(p1, z2, model.stop_gradient)
+    return similarity(p1, z2, stop_gradient=False)
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -95,7 +107,7 @@ class Trainer:
         images: ImageSet,
         recipe: Recipe,
         *,
-        step: Step = train_step,
+        step: Step | None = None,
         device: str = "auto",
     ) -> None:
         if recipe.batch_size > len(images):
@@ -113,7 +125,11 @@ class Trainer:
         for name, buffer in model.named_buffers():  # a model of your own need not have them
             if name in ("pixel_mean", "pixel_std"):
                 buffer.copy_(self.mean if name == "pixel_mean" else self.std)
-        self.step = partial(step, similarity=SIMILARITY[recipe.similarity]) if step is train_step else step
+        self.own_loss = getattr(model, "loss", None) if step is None else None  # of a relative
+        if step is None or step is train_step:
+            of_recipe = train_step if recipe.symmetric else asymmetric_step
+            step = partial(of_recipe, similarity=SIMILARITY[recipe.similarity])
+        self.step = step
         self.augmentation = PRESETS[recipe.augmentation]
         self.pixels = images.images.to(self.device)
         self.optimizer, self.names = _optimizer(self.model, recipe)
@@ -136,12 +152,14 @@ class Trainer:
 
     def advance(self) -> Tensor:
         """Takes one step and returns its loss, still on the device: reading it would make the host wait."""
-        x1, x2 = self.views(self._next_batch())
+        chosen = self._next_batch()
         self._set_rates()
         self._watch()
         self.model.train()
         self.z = None
-        loss = self.step(self.model, x1, x2)
+        loss = self._loss(chosen) / self.recipe.pairs
+        for _ in range(self.recipe.pairs - 1):
+            loss = loss + self._loss(chosen) / self.recipe.pairs
         self.optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # with stop_gradient="both" it does not: nothing moves
             loss.backward()
@@ -182,6 +200,13 @@ class Trainer:
         if self.recipe.channels_last:
             x1, x2 = (v.contiguous(memory_format=torch.channels_last) for v in (x1, x2))
         return x1, x2
+
+    def _loss(self, chosen: Tensor) -> Tensor:
+        """The loss of one fresh pair of views of each of the chosen images. Shapes: (B,) -> ()."""
+        x1, x2 = self.views(chosen)
+        if self.own_loss is not None:
+            return self.own_loss(x1, x2, chosen)
+        return self.step(self.model, x1, x2)
 
     @property
     def row_due(self) -> bool:
@@ -285,7 +310,7 @@ def fit(
     images: ImageSet,
     recipe: Recipe,
     *,
-    step: Step = train_step,
+    step: Step | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
@@ -294,7 +319,8 @@ def fit(
 ) -> History:
     """Trains a model and returns its history; with `out` the run can be killed at any moment and resumed.
 
-    `step(model, x1, x2)` returns the loss and may be your own. `callback(row, model)` is called for every row and may
+    `step(model, x1, x2)` returns the loss and may be your own; without it `train_step` does, or the relative's own
+    `loss`. `callback(row, model)` is called for every row and may
     return more columns. `out` gets `checkpoint.safetensors`, `history.jsonl` and `recipe.json`; with `resume` a run
     that is there goes on, and its curve is the one an uninterrupted run would have had.
     Errors: `InputError` for a batch larger than the set, a folder that holds a run already (or another run), a full

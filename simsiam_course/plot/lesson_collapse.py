@@ -230,6 +230,8 @@ def coincidence(losses: Mapping[str, Sequence[float]]) -> Figure:
     right.set(title="difference from the first", xlabel="step", yscale="log", ylim=(3e-18, 3))
     right.yaxis.set_major_formatter("{x:.0e}")  # matplotlib's own would be a formula, and formulas are off
     right.axhspan(3e-18, 2.2e-16, color="#e6e9ec", zorder=0)
-    right.annotate("below: the last digit of float64", (steps[-1], 4e-16), ha="right", fontsize=8.5, color=GREY)
+    right.annotate(
+        "below: the last digit of float64", (steps[-1], 4e-16), ha="right", fontsize=8.5, color=GREY
+    )
     line_legend(figure, style)
     return figure
