@@ -61,7 +61,9 @@ def train(
     test: Test = None,
     limit: Annotated[int | None, typer.Option(help="Use at most N training images.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the images in pixels (default 32).")] = None,
-    backbone: Annotated[str | None, typer.Option(help="tiny, resnet18 or resnet50.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="tiny, tiny_half, tiny_double, resnet18 or resnet50.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
     lr: Annotated[
@@ -69,12 +71,16 @@ def train(
         typer.Option(help="Learning rate per 256 images (default .8; .3 for all but patterns, digits)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="simsiam, or simclr, moco, byol, swav, barlow_twins, vicreg, ...")
+    ] = None,
     stop_gradient: Annotated[str | None, typer.Option(help="target, none, wrong_side or both.")] = None,
     predictor: Annotated[
         str | None, typer.Option(help="mlp, none, frozen, bias, linear or directpred.")
     ] = None,
     augmentation: Annotated[
-        str | None, typer.Option(help="patterns, crop_and_flip, digits, cifar, imagenet or simclr.")
+        str | None,
+        typer.Option(help="A list: patterns, crop_and_flip, digits, cifar, imagenet, simclr, no_crop, ..."),
     ] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
@@ -85,6 +91,8 @@ def train(
     given = {"backbone": backbone, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
              "stop_gradient": stop_gradient, "predictor": predictor, "augmentation": augmentation}  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
+    if method is not None:
+        given = {**_formula(method), **given}
     from .train import fit, resolve_device
 
     resolve_device(device)
@@ -142,30 +150,54 @@ def evaluate(
 
 @app.command()
 def ablate(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="An experiment: collapse, failures, stop_gradient, predictor, output_bn or factors."
-        ),
-    ],
+    name: Annotated[str, typer.Argument(help="An experiment; --list names them.")] = "",
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the ledger, or the ledger as FILE.jsonl (default: runs/ablate-<name>)."),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Make the course's own ledgers (default --out: data/results of the clone)."
+        ),
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Name the experiments, with what each costs here.")
+    ] = False,
+    tables: Annotated[
+        bool,
+        typer.Option("--tables", help="Print the tables and verdicts of the course's ledgers; runs nothing."),
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Runs at once, of one thread each.")] = 1,
     device: Device = "auto",
 ) -> None:
     """Runs one experiment over seeds; a ledger keeps every run, and what is there is not run again."""
     _at_least_one("--seeds", seeds)
+    _at_least_one("--jobs", jobs)
+    if sum((bool(name), every, listed, tables)) != 1:
+        raise InputError("'ablate' takes one of: the name of an experiment, --all, --list, --tables.")
     from . import ablate as experiments
     from .train import resolve_device
 
-    experiment = experiments.find(name)
     resolve_device(device)
-    place = out or Path("runs") / f"ablate-{name}"
-    rows = list(experiments.run(experiment, seeds=seeds, out=place, device=device, progress=_progress()))
-    print(experiments.format_table(experiments.table(rows)))
-    print(f"Ledger: {experiments.ledger_path(place)}. A page of it: simsiam-course report {place}")
+    if listed:
+        print(experiments.costs(device=device, progress=_progress()))
+    elif tables:
+        print(experiments.course_tables(out))
+    elif every:
+        folder = out or _lessons().parent / "data" / "results"
+        rows = list(experiments.run_all(folder, device=device, jobs=jobs, progress=_progress()))
+        print(f"{len(rows)} runs in {folder}. Their tables: simsiam-course ablate --tables --out {folder}")
+    else:
+        experiment, place = experiments.find(name), out or Path("runs") / f"ablate-{name}"
+        rows = list(
+            experiments.run(
+                experiment, seeds=seeds, out=place, device=device, jobs=jobs, progress=_progress()
+            )
+        )
+        print(experiments.format_table(experiments.table(rows)))
+        print(f"Ledger: {experiments.ledger_path(place)}. A page of it: simsiam-course report {place}")
 
 
 @app.command()
@@ -295,6 +327,13 @@ def _lessons() -> Path:
             "There are no notebooks beside this installation: clone the repository and run it there."
         )
     return root / "notebooks"
+
+
+def _formula(method: str) -> dict[str, Any]:
+    """The knobs that make a relative, or a method without a formula as it is."""
+    from .relatives import FORMULAS
+
+    return dict(FORMULAS.get(method, {"method": method})) | {"method": method}
 
 
 def _recipe(given: dict[str, Any], data: str, resumed: Path | None) -> Any:

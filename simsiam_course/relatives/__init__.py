@@ -50,7 +50,7 @@ _NEITHER = {"predictor": "none", "stop_gradient": "none"}
 FORMULAS: dict[str, dict[str, object]] = {
     "simsiam": {},
     "simclr": {"method": "simclr", **_NEITHER},
-    "moco": {"method": "moco", **_NO_PREDICTOR},
+    "moco": {"method": "moco", **_NO_PREDICTOR, "bank_size": 1_024},
     "byol": {"method": "byol"},
     "swav": {"method": "swav", **_NO_PREDICTOR},
     "barlow_twins": {"method": "barlow_twins", **_NEITHER},

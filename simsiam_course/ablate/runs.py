@@ -1,0 +1,334 @@
+"""Runs, and the ledgers that keep them.
+
+A ledger is a file of JSON lines, one per run, appended as runs end: an interrupted sweep goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ..augment import PRESETS
+from ..collapse import diagnose
+from ..data import ImageSet
+from ..errors import InputError
+from ..evaluate import measure
+from ..files import append_line, make_folder, read_lines, write_lines
+from ..recipe import Recipe
+from ..train import Diverged, History, Trainer, fit
+from ..watch import Watch, pack
+from .experiments import COURSE, HISTORY_ROWS, Experiment
+
+LEDGER = "results.jsonl"
+MEASURED = ("loss", "std", "effective_rank", "knn", "linear", "wobble", "seconds")
+
+Row = dict[str, Any]
+
+
+class Planned(NamedTuple):
+    """A run that a ledger shall have."""
+
+    experiment: Experiment
+    variant: str
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, str, int, Recipe]:
+        """As `key` has it of the row."""
+        return self.experiment.name, self.variant, self.seed, self.experiment.recipe(self.variant, self.seed)
+
+
+def run_variant(
+    experiment: Experiment,
+    variant: str,
+    seed: int,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    device: str = "auto",
+    progress: bool = True,
+) -> tuple[Row, nn.Module]:
+    """Trains and measures one variant with one seed; its ledger row and its model come back.
+
+    Errors: `InputError` as `fit` has them; a run that diverges gives a row that says so.
+    """
+    recipe = experiment.recipe(variant, seed)
+    model = recipe.build()
+    history, figures, verdict = History(), {}, "diverged"
+    extra: dict[str, Any] = {}
+    watch = Watch(train, test, recipe)
+
+    def keep(row: Row, model: nn.Module) -> Row:
+        measured = watch(row, model)
+        history.append({**row, **measured})
+        return measured
+
+    try:
+        fit(model, train, recipe, device=device, callback=keep, progress=progress)
+        figures = measure(model, train, test, augmentation=PRESETS[recipe.augmentation])
+        verdict = diagnose({**figures, "history": _cosines(history, recipe)}).name
+        extra = experiment.further(model, train, test) if experiment.further else {}
+    except Diverged:
+        pass
+    last = history[-1] if history else {}
+    seconds, seen = last.get("seconds"), last.get("images_seen", 0)
+    row = {
+        "experiment": experiment.name,
+        "variant": variant,
+        "seed": seed,
+        "stop_gradient": recipe.stop_gradient,
+        "predictor": recipe.predictor,
+        "images_seen": seen,
+        **{name: figures.get(name) for name in ("loss", "std", "effective_rank", "dim", "knn", "linear")},
+        **extra,
+        "train_loss": last.get("loss"),
+        "wobble": wobble(history),
+        "seconds": seconds,
+        "images_per_second": seen / seconds if seconds else None,
+        "device": str(next(model.parameters()).device.type),
+        "diagnosis": verdict,
+        "recipe": recipe.to_dict(),
+        "history": thin(history, experiment.history_rows),
+    }
+    if experiment.frames:
+        row["frames"] = [{"step": f["step"], "points": pack(f["points"])} for f in watch.frames]
+    if os.environ.get("SIMSIAM_QUICK"):
+        row["quick"] = True
+    return row, model
+
+
+def wobble(history: Sequence[Row]) -> float | None:
+    """How unsteady training is: mean change of the loss, up or down, from row to row of the run's third quarter.
+
+    There the rate is neither warming up nor decaying. None for a history of fewer than 8 rows.
+    """
+    if len(history) < 8:
+        return None
+    losses = [row["loss"] for row in history[len(history) // 2 : 3 * len(history) // 4]]
+    return statistics.fmean(abs(b - a) for a, b in zip(losses, losses[1:], strict=False))
+
+
+def _cosines(history: Sequence[Row], recipe: Recipe) -> list[Row]:
+    """A history that `diagnose` can read: without the loss where that is no cosine from -1 to 1."""
+    if recipe.similarity == "cosine" and recipe.method in (
+        "simsiam",
+        "alternating",
+        "moving_average",
+        "byol",
+    ):
+        return list(history)
+    return [{**row, "loss": None} for row in history]
+
+
+def run(
+    experiment: Experiment,
+    *,
+    seeds: int,
+    out: str | Path,
+    device: str = "auto",
+    jobs: int = 1,
+    progress: bool = True,
+) -> Iterator[Row]:
+    """Runs every variant for seeds 0 to `seeds` - 1 and yields the ledger's rows; those there are not run again.
+
+    `out` is a folder, or the ledger itself where it ends in .jsonl. `jobs` runs at once have one thread each; then
+    rows come as they are done.
+    Errors: `InputError` where `out` cannot be written or its ledger is damaged.
+    """
+    plan = [Planned(experiment, variant, seed) for seed in range(seeds) for variant in experiment.variants]
+    yield from _run(plan, {experiment.name: ledger_path(out)}, device=device, jobs=jobs, progress=progress)
+
+
+def run_all(
+    folder: str | Path, *, device: str = "auto", jobs: int = 1, progress: bool = True
+) -> Iterator[Row]:
+    """Makes the course's ledgers, or what they lack, in a folder, and yields the rows: seed 0 of all, seed 1, ...
+
+    A run that two experiments share, such as SimSiam itself, is made once. Errors: as `run`.
+    """
+    most = max(experiment.seeds for experiment in COURSE)
+    plan = [
+        Planned(experiment, variant, seed)
+        for seed in range(most)
+        for experiment in COURSE
+        if seed < experiment.seeds
+        for variant in experiment.variants
+    ]
+    ledgers = {experiment.name: Path(folder) / experiment.ledger for experiment in COURSE}
+    yield from _run(plan, ledgers, device=device, jobs=jobs, progress=progress)
+
+
+def _run(
+    plan: Sequence[Planned], ledgers: dict[str, Path], *, device: str, jobs: int, progress: bool
+) -> Iterator[Row]:
+    """Yields the rows that are there, then those that are made, each written to its ledger as it comes."""
+    from tqdm.auto import tqdm
+
+    for path in ledgers.values():
+        make_folder(path.parent)
+    rows = [row for path in ledgers.values() if path.exists() for row in read_lines(path)]
+    known = {key(row): row for row in rows if not row.get("quick")}
+    data = {planned.experiment.name: planned.experiment.data for planned in plan}
+
+    def same(experiment: str, variant: str, seed: int, recipe: Recipe) -> Any:
+        """What runs share that differ in name only."""
+        return data.get(experiment, experiment), recipe
+
+    done = {same(*name): row for name, row in known.items() if all(column in row for column in MEASURED)}
+    groups: dict[Any, list[Planned]] = {}
+    bar = tqdm(total=len(plan), disable=not progress, unit="run")
+    for planned in plan:
+        if planned.key in known:
+            bar.update()
+            yield known[planned.key]
+        else:
+            groups.setdefault(same(*planned.key), []).append(planned)
+    to_make = [max(group, key=_detail) for run, group in groups.items() if run not in done]
+    ready = ((groups[run], row) for run, row in done.items() if run in groups)
+    made = ((groups[same(*key(row))], row) for row in _rows(to_make, device, jobs, progress))
+    try:
+        for group, row in chain(ready, made):
+            for planned in group:
+                bar.set_postfix_str(f"{planned.experiment.name}, {planned.variant}, seed {planned.seed}")
+                bar.update()
+                own = _named(row, planned)
+                append_line(ledgers[planned.experiment.name], own)
+                yield own
+    finally:
+        bar.close()
+    for path in set(ledgers.values()):
+        _sort(path, [planned.key for planned in plan])
+
+
+def _detail(planned: Planned) -> tuple[bool, bool, int]:
+    """How much of a run its experiment keeps."""
+    experiment = planned.experiment
+    return experiment.further is not None, experiment.frames, experiment.history_rows
+
+
+def _named(row: Row, planned: Planned) -> Row:
+    """A run's row under the name of an experiment that shares it, with as much of it as that one keeps."""
+    experiment = planned.experiment
+    own = {**row, "experiment": experiment.name, "variant": planned.variant}
+    own["history"] = thin(row["history"], experiment.history_rows)
+    if not experiment.frames:
+        own.pop("frames", None)
+    return own
+
+
+def _rows(plan: Sequence[Planned], device: str, jobs: int, progress: bool) -> Iterator[Row]:
+    """Makes the runs, one after the other, or several at once in processes of one thread each."""
+    if jobs == 1 or len(plan) < 2:
+        for planned in plan:
+            train, test = _load(planned.experiment.data)
+            yield run_variant(*planned, train, test, device=device, progress=progress)[0]
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(plan)), context, _start_worker) as pool:
+        try:
+            futures = [pool.submit(_row, planned, device) for planned in plan]
+            yield from (future.result() for future in as_completed(futures))
+        except BaseException:  # a worker that is left alone would finish its run first
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _start_worker() -> None:
+    """The parent alone hears Ctrl-C; a worker has one thread, since two that have two each slow each other."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _row(planned: Planned, device: str) -> Row:
+    train, test = _load(planned.experiment.data)
+    return run_variant(*planned, train, test, device=device, progress=False)[0]
+
+
+@cache
+def _load(data: str) -> tuple[ImageSet, ImageSet]:
+    from ..data import load_pair
+
+    return load_pair(data)
+
+
+def _sort(path: Path, order: Sequence[tuple]) -> None:
+    """Brings the rows of a ledger into the order of a plan; others follow."""
+    place = {name: i for i, name in enumerate(order)}
+    rows = read_lines(path)
+    ordered = sorted(rows, key=lambda row: place.get(key(row), len(place)))
+    if ordered != rows:
+        write_lines(path, ordered)
+
+
+def seconds_per_run(recipe: Recipe, images: ImageSet, *, device: str = "auto", steps: int = 5) -> float:
+    """How long this machine trains for one run of a recipe, from a few of its steps."""
+    trainer = Trainer(recipe.build(), images, recipe, device=device)
+    trainer.advance()
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.advance()
+    float(trainer.loss_sum)
+    trainer.close()
+    return (time.perf_counter() - start) / steps * trainer.total
+
+
+def key(row: dict[str, Any]) -> tuple[str, str, int, Recipe]:
+    """What makes two ledger rows the same run. Errors: `InputError` where a row lacks it."""
+    try:
+        return row["experiment"], row["variant"], row["seed"], Recipe.from_dict(row["recipe"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"A row of the ledger lacks {error}: delete the row or the file.") from None
+
+
+def ledger_path(place: str | Path) -> Path:
+    """The ledger of a folder, or the place itself where it ends in .jsonl."""
+    return Path(place) if Path(place).suffix == ".jsonl" else Path(place) / LEDGER
+
+
+def read_ledger(place: str | Path) -> list[dict[str, Any]]:
+    """The rows of a ledger, or of a folder's. Errors: `InputError` where there is none, it is empty or damaged."""
+    path = ledger_path(place)
+    rows = read_lines(path) if path.is_file() else []
+    if not rows:
+        raise InputError(f"'{place}' holds no results: name a folder that 'demo' or 'ablate' has written.")
+    for row in rows:
+        key(row)
+    return rows
+
+
+def thin(history: list[dict[str, Any]], rows: int = HISTORY_ROWS) -> list[dict[str, Any]]:
+    """About `rows` rows of a history, evenly spread, with the last one and all where the kNN was measured.
+
+    Numbers keep five digits, which is more than a curve shows.
+    """
+    stride = max(1.0, (len(history) - 1) / (rows - 1))
+    kept = {round(i * stride) for i in range(min(rows, len(history)))}
+    kept |= {i for i, row in enumerate(history) if row.get("knn") is not None}
+    return [{name: _short(value) for name, value in history[i].items()} for i in sorted(kept)]
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def read_course(experiment: Experiment) -> list[Row]:
+    """The rows of the course's own ledger of an experiment. Errors: `InputError` where it has none."""
+    from .. import data_file
+
+    if not experiment.ledger:
+        raise InputError(f"The course keeps no ledger of '{experiment.name}': run it with 'ablate'.")
+    return read_ledger(data_file(f"results/{experiment.ledger}"))
