@@ -37,6 +37,8 @@ LESSONS = {
     "04": Lesson("Training", 45, 2),
     "05": Lesson("Collapse", 75, 2),
     "06": Lesson("What did it learn?", 60, 1),
+    "07": Lesson("Inside the paper", 75, 1),
+    "08": Lesson("Relatives", 60, 1),
 }
 
 

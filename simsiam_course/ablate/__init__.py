@@ -17,7 +17,7 @@ from .experiments import (
     STOP_GRADIENT,
     Experiment,
     find,
-)  # fmt: skip
+)
 from .runs import (
     LEDGER,
     MEASURED,
@@ -29,7 +29,7 @@ from .runs import (
     run_all,
     run_variant,
     thin,
-)  # fmt: skip
+)
 from .tables import beside_paper, costs, course_tables, format_table, mean_sd, table
 from .verdicts import DIRECTIONS, Claim, Direction, Finding, judge, verdict_table
 

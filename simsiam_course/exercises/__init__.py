@@ -24,6 +24,8 @@ MODULES = {
     "04": "training",
     "05": "collapse",
     "06": "representation",
+    "07": "paper",
+    "08": "relatives",
 }
 
 

@@ -21,10 +21,10 @@ from .losses import (
     barlow_twins_loss,
     cross_correlation,
     nt_xent,
-    off_diagonal,
+    off_diagonal_term,
     sinkhorn,
     vicreg_loss,
-)  # fmt: skip
+)
 from .methods import (
     BYOL,
     METHODS,
@@ -36,13 +36,14 @@ from .methods import (
     SimCLR,
     SwAV,
     VICReg,
-)  # fmt: skip
+    alternating_step,
+)
 from .targets import TargetNetwork, momentum_update, moving_average
 
 __all__ = [
     "BYOL", "FORMULAS", "METHODS", "Alternating", "BarlowTwins", "MoCo", "MovingAverage", "Relative", "SimCLR", "SwAV",
-    "TargetNetwork", "VICReg", "bank_loss", "barlow_twins_loss", "cross_correlation", "momentum_update",
-    "moving_average", "nt_xent", "off_diagonal", "sinkhorn", "vicreg_loss",
+    "TargetNetwork", "VICReg", "alternating_step", "bank_loss", "barlow_twins_loss", "cross_correlation",
+    "momentum_update", "moving_average", "nt_xent", "off_diagonal_term", "sinkhorn", "vicreg_loss",
 ]  # fmt: skip
 
 _NO_PREDICTOR = {"predictor": "none"}

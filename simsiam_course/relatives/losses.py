@@ -12,7 +12,7 @@ NEVER = -torch.inf  # the logit of what may not be chosen
 
 
 def nt_xent(
-    z1: Tensor, z2: Tensor, *, temperature: float = 0.5, keys: tuple[Tensor, Tensor] | None = None
+    z1: Tensor, z2: Tensor, temperature: float = 0.5, *, keys: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
     """SimCLR's loss: among all other views of the batch, which one is of the same image?
 
@@ -63,9 +63,13 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     return z1.T @ z2 / len(z1)
 
 
-def off_diagonal(matrix: Tensor) -> Tensor:
-    """What a square matrix holds beside its diagonal. Shapes: (D, D) -> (D (D - 1),)."""
-    return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
+def off_diagonal_term(matrix: Tensor) -> Tensor:
+    """Sum of the squares of what a square matrix holds beside its diagonal.
+
+    Shapes: (D, D) -> (). Source: Zbontar et al., ICML 2021, Eq. 1 (second term, without lambda).
+    """
+    others = ~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)  # (D, D)
+    return matrix[others].square().sum()
 
 
 def barlow_twins_loss(z1: Tensor, z2: Tensor, *, off_diagonal_weight: float = 5e-3) -> Tensor:
@@ -74,7 +78,7 @@ def barlow_twins_loss(z1: Tensor, z2: Tensor, *, off_diagonal_weight: float = 5e
     Shapes: (B, D), (B, D) -> (), >= 0. Source: Zbontar et al., ICML 2021, Eq. 1, lambda = 5e-3.
     """
     c = cross_correlation(z1, z2)  # (D, D)
-    return (1 - c.diagonal()).square().sum() + off_diagonal_weight * off_diagonal(c).square().sum()
+    return (1 - c.diagonal()).square().sum() + off_diagonal_weight * off_diagonal_term(c)
 
 
 def vicreg_loss(
@@ -87,5 +91,5 @@ def vicreg_loss(
     loss = invariance * F.mse_loss(z1, z2)
     for z in (z1, z2):
         loss = loss + variance * F.relu(1 - z.var(dim=0).add(1e-4).sqrt()).mean() / 2
-        loss = loss + covariance * off_diagonal(torch.cov(z.T)).square().sum() / z.shape[1]
+        loss = loss + covariance * off_diagonal_term(torch.cov(z.T)) / z.shape[1]
     return loss

@@ -59,6 +59,19 @@ class Relative(SimSiam):
         self.target.follow(self.backbone, self.projector, momentum)
 
 
+def alternating_step(
+    model: SimSiam, target: TargetNetwork, x1: Tensor, x2: Tensor, *, step: int, every: int
+) -> Tensor:
+    """The loss of one pair of views; `target` takes the weights of f over at every `every`-th step, 0 the first.
+
+    Shapes: (B, 3, H, W) twice -> (). Source: Sec. 5.2.
+    """
+    if step % every == 0:
+        target.follow(model.backbone, model.projector)
+    p1, p2, _, _ = model(x1, x2)  # (B, D) each
+    return symmetric_loss(p1, p2, target(x1), target(x2))
+
+
 class Alternating(Relative):
     """SimSiam whose targets come from a copy of f that is renewed every `target_every` steps: k-step alternation.
 
@@ -75,11 +88,9 @@ class Alternating(Relative):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def loss(self, x1: Tensor, x2: Tensor, chosen: Tensor) -> Tensor:
-        if int(self.steps) % self.target_every == 0:
-            self.follow(0.0)
+        loss = alternating_step(self, self.target, x1, x2, step=int(self.steps), every=self.target_every)
         self.steps += 1
-        p1, p2, _, _ = self(x1, x2)  # (B, D) each
-        return symmetric_loss(p1, p2, self.target(x1), self.target(x2))
+        return loss
 
 
 class MovingAverage(Relative):
