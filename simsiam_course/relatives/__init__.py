@@ -51,8 +51,8 @@ _NEITHER = {"predictor": "none", "stop_gradient": "none"}
 FORMULAS: dict[str, dict[str, object]] = {
     "simsiam": {},
     "simclr": {"method": "simclr", **_NEITHER},
-    "moco": {"method": "moco", **_NO_PREDICTOR, "bank_size": 1_024},
-    "byol": {"method": "byol"},
+    "moco": {"method": "moco", **_NO_PREDICTOR},
+    "byol": {"method": "byol", "target_momentum": 0.9},  # in 1,280 steps .99 hardly leaves the start
     "swav": {"method": "swav", **_NO_PREDICTOR},
     "barlow_twins": {"method": "barlow_twins", **_NEITHER},
     "vicreg": {"method": "vicreg", **_NEITHER, "output_bn": "none"},
