@@ -47,7 +47,7 @@ def left_alone(f: Function, *arguments: Tensor) -> dict[str, bool]:
     f(*arguments)
     recorded = torch.is_grad_enabled()
     with torch.enable_grad():
-        back = torch.autograd.grad(sum(argument.sum() for argument in arguments), arguments)
+        back = torch.autograd.grad([argument.sum() for argument in arguments], arguments)
     return {
         "the caller calls backward()": all(argument.grad is None for argument in arguments),
         "gradients are recorded afterwards": recorded,

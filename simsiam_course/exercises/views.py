@@ -387,7 +387,8 @@ def _own_draws(f: Function) -> dict[str, tuple[int, int, int]]:
     clean, found = normalise(images[:1], MEAN, STD), {}
     for knob, augmentation in ONE_KNOB.items():
         x1, x2 = _views(f, images, augmentation)
-        found[knob] = tuple(_different(torch.cat((clean, *x))) - 1 for x in ([x1], [x2], [x1, x2]))
+        first, second, both = (_different(torch.cat((clean, *x))) - 1 for x in ([x1], [x2], [x1, x2]))
+        found[knob] = (first, second, both)
     return found
 
 
