@@ -360,9 +360,10 @@ def _measured(model: Any, recipe: Any, images: Any, test_images: Any, history: l
     from .augment import PRESETS
     from .collapse import diagnose
     from .evaluate import baselines, measure
+    from .train import cosines
 
     figures = measure(model, images, test_images, augmentation=PRESETS[recipe.augmentation])
-    verdict = diagnose({**figures, "history": history})
+    verdict = diagnose({**figures, "history": cosines(history, recipe)})
     return {**figures, **baselines(images, test_images, recipe.build),
             "diagnosis": verdict.name, "evidence": verdict.evidence, "advice": verdict.advice}  # fmt: skip
 

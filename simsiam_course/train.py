@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from .recipe import Recipe
 
 SECONDS_BETWEEN_CHECKPOINTS = 4.5
 QUICK_STEPS = 30  # with SIMSIAM_QUICK=1 in the environment every run stops here
+COSINE_METHODS = ("simsiam", "alternating", "moving_average", "byol")  # others have a loss of another kind
 SIMILARITY = {"cosine": negative_cosine, "cross_entropy": cross_entropy_similarity}
 
 Step = Callable[..., Tensor]  # (model, x1, x2) -> loss
@@ -93,6 +94,13 @@ class History(list):
         lines = ["".join(f"{name:>18}" for name in columns)]
         lines += ["".join(f"{_cell(row.get(name)):>18}" for name in columns) for row in shown]
         return "\n".join(lines)
+
+
+def cosines(history: Sequence[Row], recipe: Recipe) -> list[Row]:
+    """A history that `diagnose` can read: without the loss where that is no cosine from -1 to 1."""
+    if recipe.similarity == "cosine" and recipe.method in COSINE_METHODS:
+        return list(history)
+    return [{**row, "loss": None} for row in history]
 
 
 class Trainer:

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..evaluate import measure
 from ..files import append_line, make_folder, read_lines, write_lines
 from ..recipe import Recipe
-from ..train import Diverged, History, Trainer, fit
+from ..train import Diverged, History, Trainer, cosines, fit
 from ..watch import Watch, pack
 from .experiments import COURSE, HISTORY_ROWS, Experiment
 
@@ -78,7 +78,7 @@ def run_variant(
     try:
         fit(model, train, recipe, device=device, callback=keep, progress=progress)
         figures = measure(model, train, test, augmentation=PRESETS[recipe.augmentation])
-        verdict = diagnose({**figures, "history": _cosines(history, recipe)}).name
+        verdict = diagnose({**figures, "history": cosines(history, recipe)}).name
         extra = experiment.further(model, train, test) if experiment.further else {}
     except Diverged:
         pass
@@ -98,6 +98,7 @@ def run_variant(
         "seconds": seconds,
         "images_per_second": seen / seconds if seconds else None,
         "device": str(next(model.parameters()).device.type),
+        "threads": torch.get_num_threads(),
         "diagnosis": verdict,
         "recipe": recipe.to_dict(),
         "history": thin(history, experiment.history_rows),
@@ -118,18 +119,6 @@ def wobble(history: Sequence[Row]) -> float | None:
         return None
     losses = [row["loss"] for row in history[len(history) // 2 : 3 * len(history) // 4]]
     return statistics.fmean(abs(b - a) for a, b in zip(losses, losses[1:], strict=False))
-
-
-def _cosines(history: Sequence[Row], recipe: Recipe) -> list[Row]:
-    """A history that `diagnose` can read: without the loss where that is no cosine from -1 to 1."""
-    if recipe.similarity == "cosine" and recipe.method in (
-        "simsiam",
-        "alternating",
-        "moving_average",
-        "byol",
-    ):
-        return list(history)
-    return [{**row, "loss": None} for row in history]
 
 
 def run(
