@@ -13,7 +13,8 @@ class InputError(ValueError):
 def check_choice(name: str, value: Any, choices: tuple) -> None:
     """Errors: `InputError` for a value that is none of the choices."""
     if value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(str, choices))}.")
+        known = ", ".join(str(choice) or "''" for choice in choices)
+        raise InputError(f"{name} is {value!r}, expected one of {known}.")
 
 
 def check_whole(*, least: int = 1, **numbers: Any) -> None:

@@ -257,7 +257,9 @@ def test_a_slice_of_the_parameters_makes_the_slice_of_the_views():
     torch.testing.assert_close(part, whole[3:6], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [name for name in PRESETS if name != "no_crop"]
+)  # it leaves some as they are
 def test_views_differ_from_each_other_and_between_images(name):
     images = random_images(1).expand(16, -1, -1, -1)  # the same picture sixteen times
     x1, x2 = two_views(images, PRESETS[name], generator(), MEAN, STD)
@@ -412,3 +414,44 @@ def test_cuda_makes_the_views_that_the_cpu_makes():
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, atol=1e-4, rtol=0)
     drawn = EVERYTHING.draw(64, torch.Generator("cuda").manual_seed(0))
     assert {value.device.type for value in drawn.values()} == {"cuda"}
+
+
+# --- presets
+
+
+@pytest.mark.parametrize("name, knobs", [
+    ("no_crop", {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}), ("no_flip", {"flip": 0.0}),
+    ("no_jitter", {"jitter": 0.0}), ("no_gray", {"gray": 0.0}), ("with_blur", {"blur": 0.5}),
+])  # fmt: skip
+def test_a_preset_of_the_ablation_differs_from_the_patterns_list_in_one_augmentation(name, knobs):
+    assert PRESETS[name] == dataclasses.replace(PRESETS["patterns"], **knobs)
+    assert PRESETS[name] != PRESETS["patterns"]
+
+
+def test_what_is_left_out_happens_to_no_image_and_the_rest_goes_on():
+    n = 400
+
+    def happens(name):
+        drawn = PRESETS[name].draw(n, generator())
+        whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
+        return {
+            "crop": not torch.allclose(drawn["box"], whole.expand(n, 4)),
+            "flip": bool(drawn["flip"].any()),
+            "jitter": any(bool((drawn[k] != 1).any()) for k in ("brightness", "contrast", "saturation"))
+            or bool(drawn["hue"].any()),
+            "gray": bool(drawn["gray"].any()),
+            "blur": "blur" in drawn and bool((drawn["blur"] > 0).any()),
+        }
+
+    everything = {"crop": True, "flip": True, "jitter": True, "gray": True, "blur": False}
+    assert happens("patterns") == everything
+    for part in ("crop", "flip", "jitter", "gray"):
+        assert happens(f"no_{part}") == {**everything, part: False}
+    assert happens("with_blur") == {**everything, "blur": True}
+
+
+def test_without_crop_flip_and_colours_a_view_is_the_image_itself():
+    images = random_images(4)
+    still = dataclasses.replace(PRESETS["no_crop"], flip=0.0, jitter=0.0, gray=0.0)
+    x1, _ = two_views(images, still, generator(), MEAN, STD)
+    torch.testing.assert_close(x1, normalise(images, MEAN, STD), atol=1e-4, rtol=0)

@@ -148,6 +148,18 @@ BAD = {
     "out is a file": (["train", "--data", "patterns", "--out", "{}/words/a.txt"], "a.txt"),
     "demo in a file": (["demo", "--out", "{}/words/a.txt/demo"], "a.txt"),
     "demo of no seeds": (["demo", "--seeds", "0"], "--seeds"),
+    "unknown method": (["train", "--data", "patterns", "--method", "dino"], "method is 'dino'"),
+    "experiment and all": (["ablate", "collapse", "--all"], "takes one of"),
+    "experiment and list": (["ablate", "collapse", "--list"], "takes one of"),
+    "tables and list": (["ablate", "--tables", "--list"], "takes one of"),
+    "all three": (["ablate", "--all", "--tables", "--list"], "takes one of"),
+    "no experiment": (["ablate"], "the name of an experiment, --all, --list, --tables"),
+    "no jobs": (["ablate", "collapse", "--jobs", "0"], "--jobs is 0"),
+    "jobs in words": (["ablate", "collapse", "--jobs", "two"], "--jobs"),
+    "tables of nothing": (["ablate", "--tables", "--out", "{}/empty"], "holds no results"),
+    "tables of a file": (["ablate", "--tables", "--out", "{}/words/a.txt"], "holds no results"),
+    "all in a file": (["ablate", "--all", "--out", "{}/words/a.txt/results"], "a.txt"),
+    "ablate on no device": (["ablate", "collapse", "--device", "tpu"], "tpu"),
     "no such run": (["evaluate", "{}/nowhere", "--data", "patterns"], "holds no run"),
     "no run in it": (["evaluate", "{}/pets", "--data", "patterns"], "holds no run"),
     "unknown experiment": (["ablate", "everything"], "everything"),
@@ -169,6 +181,155 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(capsys, sets, tmp_p
     assert code == 2
     assert part in err and len(err.splitlines()) == 1 and "Traceback" not in out + err
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco", "vicreg"])
+def test_a_relative_is_trained_by_name_and_evaluate_reads_it_back(capsys, sets, tmp_path, method):
+    from simsiam_course.relatives import FORMULAS
+
+    data = ("--data", f"file:{sets}/train.safetensors", "--test", f"file:{sets}/test.safetensors", "--json")
+    code, out, _ = call(
+        capsys,
+        "train",
+        *data,
+        "--method",
+        method,
+        "--epochs",
+        1,
+        "--batch-size",
+        32,
+        "--out",
+        tmp_path / "run",
+    )
+    trained = json.loads(out.splitlines()[-1])
+    assert code == 0 and trained.keys() >= KEYS
+    assert FORMULAS[method].items() <= json.loads((tmp_path / "run" / ckpt.RECIPE).read_text()).items()
+    code, out, _ = call(capsys, "evaluate", tmp_path / "run", *data)
+    evaluated = json.loads(out.splitlines()[-1])
+    assert code == 0
+    for key in KEYS - {"seconds", "images_per_second"}:
+        assert evaluated[key] == trained[key]
+
+
+def test_what_is_given_goes_before_the_formula_of_the_method(capsys, sets, tmp_path):
+    code, _, _ = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--method", "simclr", "--epochs", 1,
+                      "--batch-size", 32, "--predictor", "linear", "--out", tmp_path)  # fmt: skip
+    recipe = ckpt.read_recipe(tmp_path)
+    assert code == 0
+    assert (recipe.method, recipe.predictor, recipe.stop_gradient) == ("simclr", "linear", "none")
+
+
+def test_a_method_without_a_formula_is_simsiam_with_another_target(capsys, sets, tmp_path):
+    code, _, _ = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--method", "alternating",
+                      "--epochs", 1, "--batch-size", 32, "--out", tmp_path)  # fmt: skip
+    assert code == 0
+    recipe = ckpt.read_recipe(tmp_path)
+    assert (recipe.method, recipe.predictor, recipe.stop_gradient) == ("alternating", "mlp", "target")
+
+
+def test_the_loss_of_a_relative_is_no_evidence_for_its_diagnosis(monkeypatch):
+    """NT-Xent of 5 nats is no cosine of 5."""
+    from simsiam_course import collapse, evaluate
+    from simsiam_course.recipe import Recipe
+
+    figures = {"loss": -0.6, "std": 1.0, "effective_rank": 20.0, "dim": 256, "knn": 0.8, "linear": 0.8}
+    history = [{"step": 10 * i, "loss": 5 - i / 10, "std": 1.0, "effective_rank": 20.0} for i in range(1, 30)]
+    told = []
+    monkeypatch.setattr(evaluate, "measure", lambda *args, **options: figures)
+    monkeypatch.setattr(evaluate, "baselines", lambda *args: {})
+    sound = collapse.diagnose
+    monkeypatch.setattr(
+        collapse, "diagnose", lambda measurements: told.append(measurements) or sound(measurements)
+    )
+    cli._measured(None, Recipe(method="simclr", predictor="none"), None, None, history)
+    cli._measured(None, Recipe(), None, None, history)
+    losses = [{row["loss"] for row in measurements["history"]} for measurements in told]
+    assert losses == [{None}, {row["loss"] for row in history}]
+
+
+@pytest.fixture
+def made_up_course(tmp_path):
+    """A folder of the course's ledgers, two made-up seeds each."""
+    from simsiam_course import ablate
+    from simsiam_course.files import write_lines
+
+    for experiment in ablate.COURSE:
+        rows = [
+            dict.fromkeys(ablate.MEASURED, 1 / (2 + i + seed / 10)) | {
+                "experiment": experiment.name, "variant": variant, "seed": seed, "diagnosis": "healthy",
+                "recipe": experiment.recipe(variant, seed).to_dict(), "history": [],
+            }
+            for seed in range(2)
+            for i, variant in enumerate(experiment.variants)
+        ]  # fmt: skip
+        write_lines(tmp_path / experiment.ledger, rows)
+    return tmp_path
+
+
+def test_tables_are_those_of_the_folder_which_stays_as_it_is(capsys, made_up_course):
+    from simsiam_course import ablate
+
+    before = {path.name: path.read_bytes() for path in made_up_course.iterdir()}
+    code, out, _ = call(capsys, "ablate", "--tables", "--out", made_up_course)
+    assert code == 0
+    assert out == ablate.course_tables(made_up_course) + "\n"
+    assert all(f"{experiment.name}: {experiment.title}" in out for experiment in ablate.COURSE)
+    assert out.endswith("directions are the paper's.\n")
+    assert {path.name: path.read_bytes() for path in made_up_course.iterdir()} == before
+
+
+def test_the_list_names_every_experiment_with_its_minutes(capsys, monkeypatch):
+    from simsiam_course import ablate
+
+    monkeypatch.setattr(ablate.tables, "load_pair", lambda name: (None, None))
+    monkeypatch.setattr(ablate.tables, "seconds_per_run", lambda recipe, images, device: 30.0)
+    code, out, _ = call(capsys, "ablate", "--list")
+    lines = out.splitlines()[1:]
+    assert code == 0 and [line.split()[0] for line in lines] == list(ablate.EXPERIMENTS)
+    for line, experiment in zip(lines, ablate.EXPERIMENTS.values(), strict=True):
+        assert experiment.title in line
+        assert float(line.split()[2]) == pytest.approx(
+            len(experiment.variants) * 0.6, abs=0.05
+        )  # 30 s and a fifth
+
+
+def test_an_experiment_is_run_and_its_ledger_named(capsys, sets, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from simsiam_course import ablate
+
+    small = replace(
+        ablate.COLLAPSE, data=f"file:{sets}/train.safetensors", variants={"simsiam": {}, "none": {"predictor": "none"}},
+        base={"epochs": 1, "batch_size": 32},
+    )  # fmt: skip
+    monkeypatch.setitem(ablate.EXPERIMENTS, "collapse", small)
+    ledger = tmp_path / "mine.jsonl"
+    code, out, _ = call(capsys, "ablate", "collapse", "--seeds", 2, "--out", ledger)
+    assert code == 0 and f"Ledger: {ledger}. A page of it: simsiam-course report {ledger}" in out
+    rows = ablate.read_ledger(ledger)
+    assert [(row["variant"], row["seed"]) for row in rows] == [
+        ("simsiam", 0), ("none", 0), ("simsiam", 1), ("none", 1),
+    ]  # fmt: skip
+    assert ablate.format_table(ablate.table(rows)) in out
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_all_makes_the_courses_ledgers_where_it_is_told_or_in_the_clone(capsys, tmp_path, monkeypatch, given):
+    from simsiam_course import ablate
+
+    asked = []
+
+    def run_all(folder, **options):
+        asked.append((folder, options))
+        yield from ({}, {}, {})
+
+    monkeypatch.setattr(ablate, "run_all", run_all)
+    monkeypatch.setattr(cli, "_lessons", lambda: tmp_path / "clone" / "notebooks")
+    code, out, _ = call(capsys, "ablate", "--all", "--jobs", 2, *(["--out", tmp_path] if given else []))
+    folder = tmp_path if given else tmp_path / "clone" / "data" / "results"
+    assert code == 0
+    assert [(place, options["jobs"]) for place, options in asked] == [(folder, 2)]
+    assert out == f"3 runs in {folder}. Their tables: simsiam-course ablate --tables --out {folder}\n"
 
 
 def test_evaluate_of_images_of_one_class_is_refused(capsys, sets, run_folder, tmp_path):

@@ -2,11 +2,10 @@
 
 import pytest
 
-from simsiam_course import ablate, data_file, load_pair
-from simsiam_course.ablate import FACTORS, FAILURES, read_ledger
+from simsiam_course import ablate, load_pair
+from simsiam_course.ablate import COURSE, DIRECTIONS, FAILURES, read_course
 from simsiam_course.collapse import diagnose
 
-LEDGERS = {"collapse.jsonl": (FAILURES, 5), "factors.jsonl": (FACTORS, 3)}
 COLLAPSED = [
     name
     for name, knobs in FAILURES.variants.items()
@@ -17,7 +16,7 @@ HEALTHY = [name for name in FAILURES.variants if name not in (*COLLAPSED, "froze
 
 @pytest.fixture(scope="module")
 def rows():
-    return read_ledger(data_file("results/collapse.jsonl"))
+    return read_course(FAILURES)
 
 
 def of(rows, *variants):
@@ -30,13 +29,39 @@ def true_names(variant):
     return ("complete collapse", "dimensional collapse") if variant in COLLAPSED else ("not learning",)
 
 
-@pytest.mark.parametrize("name", LEDGERS)
-def test_every_variant_has_all_its_seeds_with_the_recipe_as_it_is(name):
-    experiment, seeds = LEDGERS[name]
-    wanted = [
-        (experiment.name, v, s, experiment.recipe(v, s)) for s in range(seeds) for v in experiment.variants
-    ]
-    assert [ablate.key(row) for row in read_ledger(data_file(f"results/{name}"))] == wanted
+@pytest.mark.parametrize("experiment", COURSE, ids=lambda experiment: experiment.name)
+def test_every_variant_has_all_its_seeds_with_the_recipe_as_it_is(experiment):
+    seeds, variants = range(experiment.seeds), experiment.variants
+    wanted = [(experiment.name, v, s, experiment.recipe(v, s)) for s in seeds for v in variants]
+    assert [ablate.key(row) for row in read_course(experiment)] == wanted
+
+
+def test_the_baseline_is_the_same_run_wherever_it_stands():
+    """SimSiam with the recipe as it is has one accuracy for one seed, whichever experiment asks."""
+    for seed in range(3):
+        there = {
+            row["knn"]
+            for experiment in COURSE
+            for row in read_course(experiment)
+            if experiment.recipe(row["variant"], row["seed"]) == FAILURES.recipe("simsiam", seed)
+        }
+        assert len(there) == 1, (seed, there)
+
+
+def test_every_relative_learns_on_the_budget_and_its_twin_does_not():
+    for row in read_course(ablate.find("relatives")):
+        assert row["knn"] >= 0.7, (row["variant"], row["seed"])
+    whole = {row["variant"]: row["knn"] for row in read_course(ablate.find("relatives")) if row["seed"] == 0}
+    for row in read_course(ablate.find("broken")):
+        method = row["recipe"]["method"]
+        assert row["knn"] < whole[method] - 0.2, (row["variant"], row["seed"])
+
+
+def test_every_claim_of_every_direction_has_its_runs():
+    ledgers = {experiment.name: read_course(experiment) for experiment in COURSE}
+    for direction in DIRECTIONS:
+        for finding in ablate.judge(direction, ledgers)[1]:
+            assert finding.effect == finding.effect, (direction.said, finding.claim)  # no NaN
 
 
 def test_healthy_and_collapsed_runs_do_not_overlap(rows):

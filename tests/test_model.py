@@ -9,6 +9,7 @@ from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
 from torch import nn
 
 from simsiam_course.errors import InputError
+from simsiam_course.heads import directpred_weight
 from simsiam_course.loss import negative_cosine, symmetric_loss
 from simsiam_course.model import (
     BACKBONES,
@@ -58,12 +59,23 @@ def learns(module: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("name, dim, parameters", [
-    ("tiny", 128, 70_784), ("resnet18", 512, 11_168_832), ("resnet50", 2048, 23_500_352),
+    ("tiny", 128, 70_784), ("tiny_half", 64, 17_856), ("tiny_double", 256, 281_856),
+    ("resnet18", 512, 11_168_832), ("resnet50", 2048, 23_500_352),
 ])  # fmt: skip
 def test_a_backbone_gives_as_many_features_as_it_says(name, dim, parameters):
     backbone, says = create_backbone(name)
     assert says == dim and count(backbone) == parameters
     assert backbone.eval()(torch.randn(2, 3, 32, 32)).shape == (2, dim)
+
+
+@pytest.mark.parametrize("name, scale", [("tiny_half", 0.5), ("tiny_double", 2)])
+def test_half_and_double_are_tiny_with_other_widths(name, scale):
+    def widths(backbone):
+        return [part.out_channels for part in backbone if isinstance(part, nn.Conv2d)]
+
+    default, scaled = (create_backbone(of)[0] for of in ("tiny", name))
+    assert [type(part) for part in default] == [type(part) for part in scaled]
+    assert widths(scaled) == [scale * width for width in widths(default)]
 
 
 def test_tiny_takes_images_from_eight_pixels_up_and_other_widths():
@@ -130,6 +142,33 @@ def test_the_output_bn_decides_the_spread_of_z():
         assert torch.allclose(z.std(dim=0), torch.ones(12), atol=0.01) == (output_bn != "none")
     assert isinstance(projector(8, 16, 12, output_bn="none")[-1], nn.Linear)
     assert count(projector(8, 16, 12, output_bn="affine")) - count(projector(8, 16, 12)) == 2 * 12
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_without_hidden_bn_the_projector_has_biases_instead(layers):
+    head = projector(8, 16, 12, layers=layers, hidden_bn=False)
+    linear = [part for part in head if isinstance(part, nn.Linear)]
+    assert [part.bias is not None for part in linear] == [True, True, False][
+        3 - layers :
+    ]  # BN after the last
+    assert [type(part).__name__ for part in head] == ["Linear", "ReLU"] * (layers - 1) + [
+        "Linear",
+        "BatchNorm1d",
+    ]
+    none = projector(8, 16, 12, layers=layers, hidden_bn=False, output_bn="none")
+    assert not any(isinstance(part, nn.BatchNorm1d) for part in none) and none[-1].bias is not None
+
+
+def test_bn_on_p_gives_every_channel_mean_zero_and_spread_one():
+    h = predictor(12, 6, output_bn=True)
+    p = h(5 * torch.randn(256, 12))
+    torch.testing.assert_close(p.mean(dim=0), torch.zeros(12), atol=1e-5, rtol=0)
+    torch.testing.assert_close(p.std(dim=0), torch.ones(12), atol=0.05, rtol=0)
+    assert count(h) == count(predictor(12, 6)) + 2 * 12
+    model = small(predictor_output_bn=True, hidden_bn=False, predictor_bn=False)
+    kinds = [[type(part).__name__ for part in head] for head in (model.projector, model.predictor)]
+    assert kinds == [["Linear", "ReLU", "Linear", "ReLU", "Linear", "BatchNorm1d"],
+                     ["Linear", "ReLU", "Linear", "BatchNorm1d"]]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind, parameters, trained", [
@@ -275,6 +314,22 @@ def test_directpred_is_set_by_the_correlation_of_z():
     torch.testing.assert_close(h(z), z @ h.weight.T)
 
 
+def test_directpreds_weight_keeps_the_directions_and_takes_the_root_of_their_share():
+    U = torch.linalg.qr(torch.randn(3, 3))[0]
+    W = directpred_weight(U * torch.tensor([4.0, 1.0, 0.0]) @ U.T, eps=0.25)
+    torch.testing.assert_close(W, U * torch.tensor([1.25, 0.75, 0.25]) @ U.T, atol=1e-3, rtol=0)
+    torch.testing.assert_close(W, W.T)
+    torch.testing.assert_close(directpred_weight(torch.eye(3)), 1.01 * torch.eye(3))
+
+
+def test_directpreds_weight_of_what_is_no_correlation_is_finite():
+    torch.testing.assert_close(directpred_weight(torch.zeros(3, 3)), 0.01 * torch.eye(3))
+    W = directpred_weight(torch.tensor([[NAN, NAN], [NAN, 4.0]]))
+    torch.testing.assert_close(W, torch.diag(torch.tensor([0.01, 1.01])))
+    negative = directpred_weight(torch.diag(torch.tensor([-1.0, 1.0])))  # rounding noise below 0
+    torch.testing.assert_close(negative, torch.diag(torch.tensor([0.01, 1.01])))
+
+
 def test_directpred_keeps_rho_of_the_past():
     h, z = DirectPred(6, rho=0.3), torch.randn(64, 6)
     h.update(z)
@@ -385,7 +440,7 @@ def test_an_unknown_switch_lists_the_known_ones(knob, says):
 
 
 def test_an_unknown_backbone_lists_the_known_ones():
-    with pytest.raises(InputError, match="no backbone 'vgg': choose one of tiny, resnet18, resnet50"):
+    with pytest.raises(InputError, match="no backbone 'vgg': choose one of tiny, tiny_half, .*, resnet50"):
         create_backbone("vgg")
     with pytest.raises(InputError, match="expected a module"):
         SimSiam.create("tiny", 128)

@@ -25,7 +25,10 @@ def test_an_unknown_knob_is_named_with_the_one_that_was_meant():
      ("schedule", "steps"), ("init", "zeros"), ("similarity", "l2"), ("epochs", 0), ("epochs", 2.5), ("epochs", True),
      ("batch_size", 1), ("lr", 0), ("lr", -1), ("lr", float("nan")), ("lr", float("inf")), ("lr", "fast"),
      ("momentum", 1.0), ("weight_decay", -1e-4), ("decay_fraction", 1.5), ("seed", -1), ("projection_dim", 0),
-     ("projector_layers", 4), ("monitor_every", 0), ("joint", "no")],
+     ("projector_layers", 4), ("monitor_every", 0), ("joint", "no"), ("hidden_bn", "yes"),
+     ("predictor_output_bn", "affine"), ("symmetric", "half"), ("method", "dino"), ("pairs", 0), ("pairs", 1.5),
+     ("temperature", 0), ("temperature", float("inf")), ("target_momentum", 1.01), ("target_momentum", -0.1),
+     ("target_every", 0), ("bank_size", 0), ("without", "negatives")],
 )  # fmt: skip
 def test_a_value_out_of_range_is_told_with_its_knob_and_what_was_expected(knob, value):
     with pytest.raises(InputError, match=f"^{knob} is .*expected"):
@@ -74,3 +77,58 @@ def test_building_a_model_follows_the_seed_and_leaves_the_global_generator_alone
 
 def test_differences_name_the_knobs():
     assert Recipe(lr=0.1).differences(Recipe(lr=0.2)) == "lr 0.1 and 0.2"
+
+
+# ---- the knobs of the ablations and the relatives
+
+
+def test_no_batch_norm_in_the_heads_means_none_at_all():
+    from torch import nn
+
+    def norms(**knobs):
+        model = Recipe(**knobs).build()
+        return [
+            sum(isinstance(part, nn.BatchNorm1d) for part in head.modules())
+            for head in (model.projector, model.predictor)
+        ]
+
+    assert norms() == [2, 1]
+    assert norms(hidden_bn=False, output_bn="none") == [0, 0]
+    assert norms(output_bn="none") == [1, 1]
+    assert norms(predictor_output_bn=True) == [2, 2]
+
+
+def test_a_relatives_knobs_reach_its_model():
+    knobs = {"without": "momentum", "temperature": 0.5, "target_every": 3, "bank_size": 77}
+    model = Recipe(method="moco", predictor="none", **knobs).build()
+    assert {name: getattr(model, name) for name in knobs} == knobs
+    assert (model.target_momentum, tuple(model.bank.shape)) == (0.0, (77, 256))
+    assert Recipe(method="moco", target_momentum=0.7).build().target_momentum == 0.7
+
+
+def test_simsiam_knows_nothing_of_the_relatives_knobs():
+    from simsiam_course.model import SimSiam
+
+    model, other = Recipe().build(), Recipe(temperature=0.5, bank_size=77, target_every=3).build()
+    assert type(model) is type(other) is SimSiam
+    assert model.state_dict().keys() == other.state_dict().keys()
+
+
+def test_a_loss_that_is_not_symmetric_is_simsiams_only():
+    assert Recipe(symmetric=False, predictor="none").symmetric is False
+    with pytest.raises(InputError, match="symmetric=False is for SimSiam's loss, byol has its own"):
+        Recipe(method="byol", symmetric=False)
+
+
+def test_what_cannot_be_left_out_is_told_with_what_can():
+    with pytest.raises(InputError, match="without is 'sinkhorn', expected one of '', negatives, momentum[.]"):
+        Recipe(method="moco", without="sinkhorn")
+    with pytest.raises(InputError, match="without is 'predictor', expected one of ''[.]"):
+        Recipe(without="predictor")
+
+
+def test_a_recipe_written_before_a_knob_was_there_has_its_default():
+    knobs = Recipe().to_dict()
+    for name in ("method", "pairs", "bank_size"):
+        del knobs[name]
+    assert Recipe.from_dict(knobs) == Recipe()

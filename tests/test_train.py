@@ -17,8 +17,9 @@ from simsiam_course import train as train_module
 from simsiam_course.data import patterns
 from simsiam_course.errors import InputError
 from simsiam_course.files import read_lines
+from simsiam_course.loss import cross_entropy_similarity, negative_cosine, symmetric_loss
 from simsiam_course.recipe import Recipe
-from simsiam_course.train import Diverged, Trainer, fit, resolve_device, train_step
+from simsiam_course.train import Diverged, Trainer, asymmetric_step, cosines, fit, resolve_device, train_step
 
 CLOCK = ("seconds", "images_per_second")  # the only columns that may differ between equal runs
 RECIPE = Recipe(epochs=3, batch_size=32, monitor_every=2, warmup_steps=2)
@@ -138,6 +139,123 @@ def test_with_both_sides_stopped_nothing_moves_and_the_run_says_so(images, capsy
 def test_every_pair_of_switches_trains(images, stop_gradient, predictor):
     _, history = run(images, RECIPE.replace(epochs=1, stop_gradient=stop_gradient, predictor=predictor))
     assert all(-1.001 <= loss <= 1.001 for loss in history["loss"])
+
+
+# ---- which loss
+
+
+def two_views_of(model, n=8):
+    torch.manual_seed(0)
+    return [torch.randn(n, 3, 16, 16, requires_grad=True) for _ in range(2)]
+
+
+def first_loss(images, recipe, **options):
+    """The loss of the first step of a run."""
+    return Trainer(recipe.build(), images, recipe, device="cpu", **options).advance()
+
+
+def test_the_asymmetric_loss_is_of_p1_and_z2_and_moves_the_first_view_only():
+    model = RECIPE.build()
+    x1, x2 = two_views_of(model)
+    loss = asymmetric_step(model, x1, x2)
+    p1, _, _, z2 = model(x1, x2)
+    torch.testing.assert_close(loss, negative_cosine(p1, z2))
+    loss.backward()
+    assert x2.grad is None and x1.grad.norm() > 0
+    assert all(w.grad is not None for w in model.parameters())
+
+
+@pytest.mark.parametrize("stop, moved", [
+    ("target", (True, False)), ("none", (True, True)), ("wrong_side", (False, True)), ("both", (False, False)),
+])  # fmt: skip
+def test_the_gradient_of_the_asymmetric_loss_stops_where_the_model_says(stop, moved):
+    model = RECIPE.replace(stop_gradient=stop).build()
+    x1, x2 = two_views_of(model)
+    loss = asymmetric_step(model, x1, x2)
+    if loss.requires_grad:
+        loss.backward()
+    assert tuple(x.grad is not None for x in (x1, x2)) == moved
+
+
+def test_two_asymmetric_losses_with_the_views_exchanged_are_the_symmetric_one():
+    model = RECIPE.build()
+    x1, x2 = two_views_of(model)
+    both = asymmetric_step(model, x1, x2) / 2 + asymmetric_step(model, x2, x1) / 2
+    torch.testing.assert_close(both, train_step(model, x1, x2))
+
+
+@pytest.mark.parametrize("knobs, step", [
+    ({}, lambda m, x1, x2: symmetric_loss(*m(x1, x2))),
+    ({"symmetric": False}, asymmetric_step),
+    ({"similarity": "cross_entropy"},
+     lambda m, x1, x2: symmetric_loss(*m(x1, x2), similarity=cross_entropy_similarity)),
+    ({"similarity": "cross_entropy", "symmetric": False},
+     lambda m, x1, x2: asymmetric_step(m, x1, x2, similarity=cross_entropy_similarity)),
+], ids=str)  # fmt: skip
+def test_the_recipe_says_which_loss(images, knobs, step):
+    recipe = RECIPE.replace(**knobs)
+    loss = first_loss(images, recipe)
+    assert loss == first_loss(images, recipe, step=step)
+    assert (loss == first_loss(images, RECIPE)) == (not knobs)
+    assert loss == first_loss(images, recipe, step=train_step)  # the package's own step is no other
+
+
+def test_two_pairs_are_two_fresh_draws_of_the_same_images_and_their_mean(images):
+    pairs, values = [], []
+
+    def step(model, x1, x2):
+        pairs.append((x1, x2))
+        values.append(train_step(model, x1, x2))
+        return values[-1]
+
+    recipe = RECIPE.replace(pairs=2)
+    trainer = Trainer(recipe.build(), images, recipe, step=step, device="cpu")
+    seen = []
+    draw = trainer.views
+    trainer.views = lambda chosen: seen.append(chosen) or draw(chosen)
+    loss = trainer.advance()
+    assert len(pairs) == 2 and torch.equal(*seen)
+    assert not torch.equal(pairs[0][0], pairs[1][0]) and not torch.equal(pairs[0][1], pairs[1][1])
+    torch.testing.assert_close(loss, (values[0] + values[1]).detach() / 2)
+    assert trainer.done == 1
+    weight = trainer.model.projector[0].weight
+    assert torch.isfinite(weight.grad).all() and weight.grad.norm() > 0
+
+
+def test_two_pairs_take_as_many_steps_as_one(images):
+    for pairs in (1, 2):
+        assert run(images, RECIPE.replace(pairs=pairs))[1]["step"][-1] == 15
+
+
+def test_a_relatives_own_loss_is_what_is_trained_unless_a_step_is_given(images):
+    recipe = RECIPE.replace(method="simclr")
+    given = []
+
+    class Own(type(recipe.build())):
+        def loss(self, x1, x2, chosen):
+            given.append((x1.shape, x2.shape, chosen))
+            return super().loss(x1, x2, chosen)
+
+    model = recipe.build()
+    model.__class__ = Own
+    trainer = Trainer(model, images, recipe, device="cpu")
+    trainer.advance()
+    assert [(a[0], b[0], len(chosen)) for a, b, chosen in given] == [(32, 32, 32)]
+    assert len(set(given[0][2].tolist())) == 32 and 0 <= min(given[0][2]) <= max(given[0][2]) < 160
+    simsiams = first_loss(images, RECIPE)
+    assert first_loss(images, recipe, step=train_step) == simsiams != first_loss(images, recipe)
+
+
+@pytest.mark.parametrize("knobs, kept", [
+    ({}, True), ({"method": "byol"}, True), ({"method": "alternating"}, True), ({"method": "moving_average"}, True),
+    ({"symmetric": False}, True), ({"similarity": "cross_entropy"}, False), ({"method": "simclr"}, False),
+    ({"method": "moco"}, False), ({"method": "swav"}, False), ({"method": "barlow_twins"}, False),
+    ({"method": "vicreg"}, False),
+], ids=str)  # fmt: skip
+def test_a_loss_that_is_no_cosine_is_not_told_to_the_diagnosis(knobs, kept):
+    history = [{"step": 1, "loss": 5.2, "std": 1.0}]
+    assert cosines(history, Recipe(**knobs)) == [{"step": 1, "loss": 5.2 if kept else None, "std": 1.0}]
+    assert history[0]["loss"] == 5.2
 
 
 def test_a_students_own_model_and_step_are_what_is_trained(images):

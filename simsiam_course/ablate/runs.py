@@ -168,14 +168,24 @@ def _run(
     for path in ledgers.values():
         make_folder(path.parent)
     rows = [row for path in ledgers.values() if path.exists() for row in read_lines(path)]
-    known = {key(row): row for row in rows if not row.get("quick")}
+    quick = bool(os.environ.get("SIMSIAM_QUICK"))
+    known = {key(row): row for row in rows if quick or not row.get("quick")}
     data = {planned.experiment.name: planned.experiment.data for planned in plan}
+    kept = {planned.experiment.name: _detail(planned) for planned in plan}
 
     def same(experiment: str, variant: str, seed: int, recipe: Recipe) -> Any:
         """What runs share that differ in name only."""
         return data.get(experiment, experiment), recipe
 
-    done = {same(*name): row for name, row in known.items() if all(column in row for column in MEASURED)}
+    def detail(row: Row) -> tuple[bool, bool, int]:
+        """How much of its run a row has kept."""
+        return kept.get(row["experiment"], (False, False, 0))
+
+    def enough(row: Row, group: list[Planned]) -> bool:
+        return all(a >= b for planned in group for a, b in zip(detail(row), _detail(planned), strict=True))
+
+    measured = [row for row in known.values() if all(column in row for column in MEASURED)]
+    there = {same(*key(row)): row for row in sorted(measured, key=detail)}  # of several the one with most
     groups: dict[Any, list[Planned]] = {}
     bar = tqdm(total=len(plan), disable=not progress, unit="run")
     for planned in plan:
@@ -184,8 +194,9 @@ def _run(
             yield known[planned.key]
         else:
             groups.setdefault(same(*planned.key), []).append(planned)
+    done = {run: row for run, row in there.items() if run in groups and enough(row, groups[run])}
     to_make = [max(group, key=_detail) for run, group in groups.items() if run not in done]
-    ready = ((groups[run], row) for run, row in done.items() if run in groups)
+    ready = ((groups[run], row) for run, row in done.items())
     made = ((groups[same(*key(row))], row) for row in _rows(to_make, device, jobs, progress))
     try:
         for group, row in chain(ready, made):
@@ -255,10 +266,12 @@ def _load(data: str) -> tuple[ImageSet, ImageSet]:
 
 
 def _sort(path: Path, order: Sequence[tuple]) -> None:
-    """Brings the rows of a ledger into the order of a plan; others follow."""
+    """Brings the rows of a ledger into the order of a plan; others follow, and quick ones give way to real ones."""
     place = {name: i for i, name in enumerate(order)}
     rows = read_lines(path)
-    ordered = sorted(rows, key=lambda row: place.get(key(row), len(place)))
+    real = {key(row) for row in rows if not row.get("quick")}
+    kept = [row for row in rows if not row.get("quick") or key(row) not in real]
+    ordered = sorted(kept, key=lambda row: place.get(key(row), len(place)))
     if ordered != rows:
         write_lines(path, ordered)
 

@@ -28,7 +28,7 @@ def table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "variant": variant,
             "n": len(group),
-            **{name: mean_sd(row[name] for row in group) for name in MEASURED},
+            **{name: mean_sd(row.get(name) for row in group) for name in MEASURED},
         }
         for variant, group in groups.items()
     ]

@@ -205,7 +205,8 @@ class SwAV(Relative):
     def loss(self, x1: Tensor, x2: Tensor, chosen: Tensor) -> Tensor:
         with torch.no_grad():
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
-        p1, p2, z1, z2 = (self.prototypes(F.normalize(y, dim=1)) for y in self(x1, x2))  # (B, K) cosines
+        prototypes = self.prototypes.weight.clone()  # (K, D), since the next pair of views changes it
+        p1, p2, z1, z2 = (F.normalize(y, dim=1) @ prototypes.T for y in self(x1, x2))  # (B, K) cosines
         loss = torch.zeros((), device=x1.device)
         for p, z in ((p1, z2), (p2, z1)):
             p, codes = stop_gradient(p, self.assign(z), self.stop_gradient)
