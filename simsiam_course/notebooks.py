@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ def solve(notebook: Any, lesson: str) -> list[str]:
         lines = cell.source.splitlines()
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            found = [stub for stub in stubs(cell.source) if stub.name in known]
+            found = [stub for stub in stubs(cell.source, known) if stub.name in known]
             filled += [stub.name for stub in found]
             for stub in reversed(found):  # from the bottom: the lines above keep their numbers
                 lines[stub.lineno - 1 : stub.end_lineno] = _answer(known[stub.name], filled)
@@ -113,15 +113,25 @@ def solve(notebook: Any, lesson: str) -> list[str]:
     return filled
 
 
-def stubs(code: str) -> list[ast.FunctionDef]:
-    """The functions of a cell that hold nothing but a docstring and `...`; none where the cell has a magic."""
+def stubs(code: str, known: Mapping[str, Exercise] | None = None) -> list[ast.FunctionDef]:
+    """The functions of a cell that a student is to write or repair; none where the cell has a magic.
+
+    They hold nothing but a docstring and `...`, or are the exhibit of an exercise of that name in `known`.
+    """
     try:
         nodes = ast.parse(code).body
     except SyntaxError:
         return []
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     return [
-        node for node in nodes if isinstance(node, ast.FunctionDef) and all(map(_says_nothing, node.body))
+        node for node in functions if all(map(_says_nothing, node.body)) or _is_exhibit(node, known or {})
     ]
+
+
+def _is_exhibit(node: ast.FunctionDef, known: Mapping[str, Exercise]) -> bool:
+    from .exercises.core import as_found
+
+    return node.name in known and as_found(known[node.name], node)
 
 
 def _says_nothing(node: ast.stmt) -> bool:

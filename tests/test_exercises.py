@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch
 from simsiam_course import exercises
 from simsiam_course.errors import InputError
 from simsiam_course.exercises import WrongAnswer, checks_for
-from simsiam_course.exercises.core import judge, told_apart
+from simsiam_course.exercises.core import as_found, judge, told_apart
 from simsiam_course.exercises.solution import source
 
 ALL = [
@@ -117,6 +118,45 @@ def test_strict_mode_raises_on_what_is_wrong_with_the_sentence(check, monkeypatc
     monkeypatch.setenv("SIMSIAM_CHECKS", "strict")
     with pytest.raises(WrongAnswer, match=r"3\.1 negative_cosine: .*The minus is missing"):
         check.negative_cosine(lambda p, z: torch.cosine_similarity(p, z.detach()).mean())
+
+
+def wrong_sign(p, z: torch.Tensor) -> torch.Tensor:
+    """The exhibit."""
+    cosine = torch.cosine_similarity(p, z.detach())
+    return cosine.mean()
+
+
+def as_shown(p, z):
+    # a comment, and no docstring
+    cosine = torch.cosine_similarity(p, z.detach())
+    return cosine.mean()
+
+
+def half_repaired(p, z):
+    cosine = torch.cosine_similarity(p, z.detach())
+    return -cosine.sum()
+
+
+a_lambda = lambda p, z: torch.cosine_similarity(p, z.detach()).mean()  # noqa: E731
+
+
+class AClass:
+    def __call__(self, p, z):
+        return torch.cosine_similarity(p, z.detach()).mean()
+
+
+def test_an_exhibit_is_red_and_no_attempt_until_somebody_changes_it(monkeypatch, capsys):
+    monkeypatch.setenv("SIMSIAM_CHECKS", "strict")
+    exercise = replace(exercises.loss.NEGATIVE_COSINE, exhibit=wrong_sign)
+    check = exercises.Checks([exercise])
+    for untouched in (wrong_sign, as_shown):
+        assert check.negative_cosine(untouched) is exercise.reference
+        assert check.results["3.1"].status == "failed" and "✘" in capsys.readouterr().out
+    text = "def f(p, z):\n    return 3"
+    for changed in (half_repaired, a_lambda, AClass(), AClass, from_text(text, "f"), lambda p, z: 3, 3):
+        with pytest.raises(WrongAnswer):
+            check.negative_cosine(changed)
+    assert not as_found(exercises.loss.NEGATIVE_COSINE, wrong_sign)
 
 
 def test_an_error_in_the_answer_is_a_card_and_no_traceback(check, capsys):

@@ -142,20 +142,26 @@ def exercises_of(lesson):
 
 
 def asks_and_checks_every_exercise(notebook, name):
-    """A stub stands alone and the next cell is its check; those taken up from earlier lessons may stand together."""
+    """A stub stands alone and the next cell is its check; those taken up from earlier lessons may stand together.
+
+    Where a function is to be repaired, the exhibit is the stub.
+    """
     own, restated = exercises_of(name[:2])
+    known = {**own, **restated}
     code = "\n".join(cell.source for cell in code_cells(notebook)).splitlines()
     asked = []
     for cell, after in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
-        for stub in stubs(cell.source) if cell.cell_type == "code" else ():
+        found = stubs(cell.source, known) if cell.cell_type == "code" else []
+        for stub in found:
             asked.append(stub.name)
             check = f"{stub.name} = check.{stub.name}({stub.name})"
-            alone = all(node.name in restated for node in stubs(cell.source)) or len(stubs(cell.source)) == 1
-            if stub.name not in {**own, **restated}:
+            alone = all(node.name in restated for node in found) or len(found) == 1
+            if stub.name not in known:
                 yield f"`{stub.name}` is no exercise of this lesson"
-            if not alone or len(ast.parse(cell.source).body) > len(stubs(cell.source)):
+            if not alone or len(ast.parse(cell.source).body) > len(found):
                 yield f"the stub of `{stub.name}` does not stand alone in its cell"
-            if len(stub.body) != 2 or not ast.get_docstring(stub):
+            exhibit = stub.name in known and known[stub.name].exhibit is not None
+            if (len(stub.body) != 2 and not exhibit) or not ast.get_docstring(stub):
                 yield f"the stub of `{stub.name}` is not a signature, a docstring and `...`"
             if check not in code if stub.name in restated else after is None or after.source.strip() != check:
                 yield f"the cell after `{stub.name}` is not its check"
@@ -171,7 +177,7 @@ def explains_every_exercise_and_gives_three_hints(notebook, name):
         if cell.cell_type == "markdown":
             text += "\n\n" + cell.source
             continue
-        for stub in stubs(cell.source):
+        for stub in stubs(cell.source, own):
             if stub.name in own:
                 yield from unexplained(own[stub.name], text)
             text = ""

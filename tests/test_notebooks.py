@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -13,7 +14,7 @@ import simsiam_course
 from simsiam_course import cli, exercises
 from simsiam_course.errors import InputError
 from simsiam_course.exercises.core import judge
-from simsiam_course.notebooks import SOLVED, execute, solutions, solve
+from simsiam_course.notebooks import SOLVED, execute, solutions, solve, stubs
 
 LESSONS = Path(__file__).resolve().parents[1] / "notebooks"
 WITH_EXERCISES = sorted(path for path in LESSONS.glob("*.ipynb") if path.name[:2] in exercises.MODULES)
@@ -112,6 +113,29 @@ def test_two_stubs_in_one_cell_and_code_around_them():
     code = notebook.cells[1].source
     assert code.startswith("import torch\n") and code.endswith("\nx = 1") and "    ...\n" not in code + "\n"
     exec(code, {})
+
+
+def test_an_exhibit_is_a_stub_until_it_is_changed(monkeypatch):
+    from simsiam_course.exercises import loss
+
+    monkeypatch.setattr(loss, "EXERCISES", [replace(loss.NEGATIVE_COSINE, exhibit=exhibit)])
+    shown = "def negative_cosine(p, z):\n    # with a comment\n    return (p * z).mean()"
+    notebook = lesson_03(
+        shown, shown.replace("mean", "sum"), "negative_cosine = check.negative_cosine(negative_cosine)"
+    )
+    assert solve(notebook, "03") == ["negative_cosine"]
+    _, first, second, last = notebook.cells
+    assert (
+        "F.normalize" in first.source
+        and "sum()" in second.source
+        and last.source.startswith("negative_cosine =")
+    )
+    assert stubs(shown) == []
+
+
+def exhibit(p, z):
+    """Somebody's loss."""
+    return (p * z).mean()
 
 
 def test_a_solution_uses_the_functions_of_the_notebook():

@@ -295,6 +295,7 @@ BROKEN = Experiment(
     paper={},
     variants={
         "simclr_no_negatives": {**FORMULAS["simclr"], "without": "negatives"},
+        "moco_no_negatives": {**FORMULAS["moco"], "without": "negatives"},
         "moco_no_momentum": {**FORMULAS["moco"], "without": "momentum"},
         "byol_no_predictor": {**FORMULAS["byol"], "predictor": "none"},
         "swav_no_sinkhorn": {**FORMULAS["swav"], "without": "sinkhorn"},

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 from .card import Card, show
-from .core import Exercise, Verdict, judge
+from .core import Exercise, Verdict, as_found, judge
 from .solution import source
 
 MODULES = {
@@ -26,6 +26,7 @@ MODULES = {
     "06": "representation",
     "07": "paper",
     "08": "relatives",
+    "11": "museum",
 }
 
 
@@ -63,7 +64,8 @@ class Checks:
         verdict = judge(exercise, function)
         self.results[exercise.number] = verdict
         show(card(exercise, verdict))
-        if verdict.status == "failed" and os.environ.get("SIMSIAM_CHECKS") == "strict":
+        strict = os.environ.get("SIMSIAM_CHECKS") == "strict" and not as_found(exercise, function)
+        if verdict.status == "failed" and strict:
             raise WrongAnswer(f"{exercise.number} {exercise.name}: {verdict.message} {verdict.cause}".strip())
         return function if verdict.status == "passed" else exercise.reference
 

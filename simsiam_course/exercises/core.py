@@ -11,12 +11,15 @@ likely cause. So no wrong answer passes because nobody thought of it, and no rig
 
 from __future__ import annotations
 
+import ast
 import dis
 import inspect
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +67,8 @@ class Suspect:
 class Exercise:
     """A function that students write: what it is called, the reference, the facts, the suspects and three hints.
 
-    `solution` is what is shown as the answer where the reference itself is too thorough to read.
+    `solution` is what is shown as the answer where the reference itself is too thorough to read; `exhibit` is what
+    stands in the notebook where the student is to repair a function instead of writing one.
     """
 
     number: str
@@ -74,6 +78,7 @@ class Exercise:
     suspects: Sequence[Suspect]
     hints: tuple[str, str, str]
     solution: Function | None = None
+    exhibit: Function | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,35 @@ def is_attempted(function: Any) -> bool:
     returned = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_CONST", "RETURN_CONST")]
     nothing = set(work) <= {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"} and len(work) <= 2
     return not (nothing and returned in ([None], [Ellipsis]))
+
+
+def as_found(exercise: Exercise, function: Any) -> bool:
+    """Whether a function is still the exhibit that is to be repaired, to the letter but for comments and types.
+
+    The function may be given as the node of its `def`. One whose source is nowhere counts as changed.
+    """
+    if exercise.exhibit is None:
+        return False
+    try:
+        return _body(function) == _body(exercise.exhibit)
+    except (OSError, TypeError, SyntaxError):
+        return False
+
+
+def _body(function: Any) -> str:
+    """The arguments and lines of a function, without docstrings and types. Errors: no source, no function."""
+    if not isinstance(function, ast.FunctionDef):
+        function = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    if not isinstance(function, ast.FunctionDef):
+        raise TypeError("There is no `def`.")
+    function = deepcopy(function)
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+            node.body = node.body[ast.get_docstring(node) is not None :]
+    return ast.dump(ast.Module([function.args, *function.body], []))
 
 
 def see(fact: Fact, function: Function) -> Any:

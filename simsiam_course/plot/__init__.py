@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from .lesson_collapse import coincidence, planes, small_multiples, unlabelled
 from .lesson_loss import flow_fields, flow_path
+from .lesson_museum import before_and_after, by_class
 from .lesson_network import architecture, channel_statistics, directions, layer_scales
+from .lesson_paper import accuracies, alternations, verdicts
+from .lesson_relatives import family, followers, formula, matrices, monitors, race
 from .lesson_representation import factors_kept, lies
 from .lesson_views import TURNED, knobs, readable, sampling, sheet
 from .look import THEME, label, picture, png, styles, theme
@@ -24,24 +27,34 @@ __all__ = [
     "Act",
     "Stage",
     "ablation",
+    "accuracies",
+    "alternations",
     "architecture",
+    "before_and_after",
+    "by_class",
     "channel_statistics",
     "coincidence",
     "curves",
     "directions",
     "embedding_2d",
     "factors_kept",
+    "family",
     "flow_fields",
     "flow_path",
+    "followers",
+    "formula",
     "gallery",
     "knobs",
     "label",
     "layer_scales",
     "lies",
+    "matrices",
     "mean_and_sd",
+    "monitors",
     "picture",
     "planes",
     "png",
+    "race",
     "readable",
     "sampling",
     "sheet",
@@ -51,5 +64,6 @@ __all__ = [
     "theme",
     "triptych",
     "unlabelled",
+    "verdicts",
     "views",
 ]
