@@ -54,7 +54,7 @@ def test_every_relative_learns_on_the_budget_and_its_twin_does_not():
     whole = {row["variant"]: row["knn"] for row in read_course(ablate.find("relatives")) if row["seed"] == 0}
     for row in read_course(ablate.find("broken")):
         if row["variant"] != "moco_no_momentum":  # its keys grow stale by luck: from seed to seed it differs
-            assert row["knn"] < whole[row["recipe"]["method"]] - 0.2, (row["variant"], row["seed"])
+            assert row["knn"] < whole[row["recipe"]["method"]] - 0.1, (row["variant"], row["seed"])
 
 
 def test_every_claim_of_every_direction_has_its_runs():
