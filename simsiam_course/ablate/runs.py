@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -240,6 +241,11 @@ def _rows(plan: Sequence[Planned], device: str, jobs: int, progress: bool) -> It
         try:
             futures = [pool.submit(_row, planned, device) for planned in plan]
             yield from (future.result() for future in as_completed(futures))
+        except BrokenProcessPool:
+            raise InputError(
+                "A process that made a run was killed, perhaps for want of memory: the ledger keeps what was done, "
+                "so run the command again, with fewer --jobs."
+            ) from None
         except BaseException:  # a worker that is left alone would finish its run first
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
