@@ -151,7 +151,7 @@ def evaluate(
 @app.command()
 def ablate(
     name: Annotated[str, typer.Argument(help="An experiment; --list names them.")] = "",
-    seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of each variant.")] = 1,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N-1 of each variant (default 1).")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the ledger, or the ledger as FILE.jsonl (default: runs/ablate-<name>)."),
@@ -173,8 +173,12 @@ def ablate(
     device: Device = "auto",
 ) -> None:
     """Runs one experiment over seeds; a ledger keeps every run, and what is there is not run again."""
-    _at_least_one("--seeds", seeds)
+    _at_least_one("--seeds", 1 if seeds is None else seeds)
     _at_least_one("--jobs", jobs)
+    if seeds is not None and not name:
+        raise InputError(
+            "--seeds is for one experiment by its name: the course's ledgers have seeds of their own."
+        )
     if sum((bool(name), every, listed, tables)) != 1:
         raise InputError("'ablate' takes one of: the name of an experiment, --all, --list, --tables.")
     from . import ablate as experiments
@@ -193,7 +197,7 @@ def ablate(
         experiment, place = experiments.find(name), out or Path("runs") / f"ablate-{name}"
         rows = list(
             experiments.run(
-                experiment, seeds=seeds, out=place, device=device, jobs=jobs, progress=_progress()
+                experiment, seeds=seeds or 1, out=place, device=device, jobs=jobs, progress=_progress()
             )
         )
         print(experiments.format_table(experiments.table(rows)))

@@ -115,12 +115,19 @@ class Recipe:
         check_number("momentum", self.momentum, 0, 0.999)
         check_number("target_momentum", self.target_momentum, 0, 1)
         check_number("temperature", self.temperature, 0, open_ends=True)
-        if not self.symmetric and self.method != "simsiam":
-            raise InputError(
-                f"symmetric=False is for SimSiam's loss, {self.method} has its own: leave it on."
-            )
+        if self.method != "simsiam":
+            self._check_relative()
         check_number("weight_decay", self.weight_decay, 0)
         check_number("decay_fraction", self.decay_fraction, 0, 1)
+
+    def _check_relative(self) -> None:
+        """A relative has a loss of its own, so the knobs of SimSiam's loss must be as they are."""
+        for name, wanted in (("symmetric", True), ("pairs", 1), ("similarity", "cosine")):
+            if getattr(self, name) != wanted:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, which is for SimSiam's loss: {self.method} has its own, "
+                    f"so leave it at {wanted!r}."
+                )
 
     def replace(self, **changes: Any) -> Recipe:
         """This recipe with some knobs changed. Errors: `InputError` for an unknown knob or a bad value."""

@@ -25,6 +25,7 @@ from .files import append_line, atomic_write, json_bytes, make_folder, read_line
 from .loss import cross_entropy_similarity, negative_cosine, stop_gradient, symmetric_loss
 from .model import SimSiam
 from .recipe import Recipe
+from .relatives import MovingAverage, Relative
 
 SECONDS_BETWEEN_CHECKPOINTS = 4.5
 QUICK_STEPS = 30  # with SIMSIAM_QUICK=1 in the environment every run stops here
@@ -123,6 +124,11 @@ class Trainer:
                 f"The batch of {recipe.batch_size} is larger than the training set of {len(images)} images: "
                 "choose a smaller batch or more images."
             )
+        if isinstance(model, MovingAverage) and model.bank_size < len(images):
+            raise InputError(
+                f"The bank has {model.bank_size:,} rows for {len(images):,} training images, and each needs one: "
+                "give bank_size at least their number, or fewer images (--limit)."
+            )
         self.device = resolve_device(device)
         self.recipe = recipe
         self.images = images
@@ -133,7 +139,7 @@ class Trainer:
         for name, buffer in model.named_buffers():  # a model of your own need not have them
             if name in ("pixel_mean", "pixel_std"):
                 buffer.copy_(self.mean if name == "pixel_mean" else self.std)
-        self.own_loss = getattr(model, "loss", None) if step is None else None  # of a relative
+        self.own_loss = model.loss if step is None and isinstance(model, Relative) else None
         if step is None or step is train_step:
             of_recipe = train_step if recipe.symmetric else asymmetric_step
             step = partial(of_recipe, similarity=SIMILARITY[recipe.similarity])

@@ -37,11 +37,15 @@ def test_every_variant_has_all_its_seeds_with_the_recipe_as_it_is(experiment):
 
 
 def test_the_baseline_is_the_same_run_wherever_it_stands():
-    """SimSiam with the recipe as it is has one accuracy for one seed, whichever experiment asks."""
+    """SimSiam with the recipe as it is has one accuracy for one seed, whichever experiment asks.
+
+    That of `factors` was made with another number of threads, so its rounding is its own.
+    """
     for seed in range(3):
         there = {
             row["knn"]
             for experiment in COURSE
+            if experiment.further is None
             for row in read_course(experiment)
             if experiment.recipe(row["variant"], row["seed"]) == FAILURES.recipe("simsiam", seed)
         }

@@ -116,8 +116,9 @@ def test_simsiam_knows_nothing_of_the_relatives_knobs():
 
 def test_a_loss_that_is_not_symmetric_is_simsiams_only():
     assert Recipe(symmetric=False, predictor="none").symmetric is False
-    with pytest.raises(InputError, match="symmetric=False is for SimSiam's loss, byol has its own"):
-        Recipe(method="byol", symmetric=False)
+    for knob, value in (("symmetric", False), ("pairs", 2), ("similarity", "cross_entropy")):
+        with pytest.raises(InputError, match=f"{knob} is .*, which is for SimSiam's loss: byol has its own"):
+            Recipe(method="byol", **{knob: value})
 
 
 def test_what_cannot_be_left_out_is_told_with_what_can():

@@ -97,7 +97,8 @@ class MovingAverage(Relative):
     """Each image's target is the moving average of its own z: eta <- m eta + (1 - m) z, m = `target_momentum`.
 
     It is made to do without a predictor. Where the loss compares z1 with eta, eta has taken in z2, and the other way
-    round; kept is what has taken in their mean. `bank_size` is at least the number of images. Source: Sec. 5.2, m = .8.
+    round; kept is what has taken in their mean. `bank_size` is at least the number of images: `fit` sees to it.
+    Source: Sec. 5.2, m = .8.
     """
 
     eta: Tensor
@@ -109,11 +110,6 @@ class MovingAverage(Relative):
         self.register_buffer("seen", torch.zeros(self.bank_size, 1, dtype=torch.bool))
 
     def loss(self, x1: Tensor, x2: Tensor, chosen: Tensor) -> Tensor:
-        if int(chosen.max()) >= self.bank_size:
-            raise InputError(
-                f"The bank has {self.bank_size:,} rows, none for image {int(chosen.max()):,}: "
-                "give bank_size at least the number of training images."
-            )
         p1, p2, z1, z2 = self(x1, x2)  # (B, D) each
         eta, seen, m = self.eta[chosen], self.seen[chosen], self.target_momentum
         loss = negative_cosine(p1, moving_average(eta, z2, seen, m)) / 2
