@@ -60,8 +60,11 @@ def small_multiples(groups: Mapping[str, Sequence[Row]], *, beside: Sequence[Row
     look = styles(list(histories))
     figure = new_figure(WIDTH, 0.75 + 1.45 * len(monitors), pad=0.05)
     axes = figure.subplots(len(monitors), len(histories), sharex=True, sharey="row", squeeze=False)
+    inches = 0.88 * WIDTH / len(histories)
+    titles = [_wrapped(label(name), inches) for name in histories]
+    room, longest = 10.5 * inches, max(len(line) for title in titles for line in title.split("\n"))
     for column, (name, runs) in enumerate(histories.items()):
-        axes[0, column].set_title(_wrapped(label(name), 0.88 * WIDTH / len(histories)))
+        axes[0, column].set_title(titles[column], fontsize=10.5 * min(1, room / longest))
         for ax, monitor in zip(axes[:, column], monitors, strict=True):
             if beside:
                 x, mean, _ = _known(mean_and_sd([run["history"] for run in beside], monitor))
@@ -81,7 +84,8 @@ def small_multiples(groups: Mapping[str, Sequence[Row]], *, beside: Sequence[Row
 
 def _wrapped(name: str, inches: float) -> str:
     """A title in as many lines as it needs above a panel of that width."""
-    return "\n".join(textwrap.wrap(name, max(10, int(10.5 * inches)), break_on_hyphens=False))
+    width = max(10, int(10.5 * inches))
+    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False, break_long_words=False))
 
 
 def _known(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
