@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -355,6 +357,18 @@ def test_what_a_worker_refuses_ends_them_all_with_its_sentence(on_disk, tmp_path
     assert multiprocessing.active_children() == []
 
 
+def _killed(model, train, test):
+    """A measurement that this machine's memory does not outlive."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def test_a_worker_that_is_killed_is_told_in_one_sentence(on_disk, tmp_path):
+    deadly = replace(on_disk, further=_killed)
+    with pytest.raises(InputError, match=r"was killed.*so run the command again, with fewer --jobs"):
+        list(ablate.run(deadly, seeds=1, out=tmp_path, device="cpu", jobs=2, progress=False))
+
+
 # ---- what a row says
 
 
@@ -405,7 +419,8 @@ def test_the_variants_of_a_course_experiment_have_one_budget(experiment):
 def test_the_batches_warm_up_over_as_many_images_as_the_default():
     default = Recipe()
     assert default.warmup_steps * default.batch_size == ablate.experiments.WARM_UP_IMAGES
-    assert ablate.find("batch_size").recipe("batch_64", 0) == default
+    experiment = ablate.find("batch_size")
+    assert experiment.recipe("batch_64", 0) == default.replace(**experiment.base)
 
 
 def test_alternation_over_a_pass_is_as_long_as_a_pass():

@@ -1,5 +1,7 @@
 """What the course says about collapse, held against its ledger, and its ledger against a run made here and now."""
 
+import statistics
+
 import pytest
 
 from simsiam_course import ablate, load_pair
@@ -34,6 +36,17 @@ def test_every_variant_has_all_its_seeds_with_the_recipe_as_it_is(experiment):
     seeds, variants = range(experiment.seeds), experiment.variants
     wanted = [(experiment.name, v, s, experiment.recipe(v, s)) for s in seeds for v in variants]
     assert [ablate.key(row) for row in read_course(experiment)] == wanted
+
+
+def test_there_are_three_seeds_and_five_where_a_difference_is_less_than_two_standard_deviations():
+    assert all(experiment.seeds >= 3 for experiment in COURSE)
+    ledgers = {experiment.name: read_course(experiment) for experiment in COURSE}
+    for direction in DIRECTIONS:
+        for claim, effect, *_ in ablate.judge(direction, ledgers)[1]:
+            for name, variant in (claim.better, claim.worse):
+                figures = [row[claim.figure] for row in of(ledgers[name], variant)]
+                if not claim.equal and abs(effect) < 2 * statistics.stdev(figures):
+                    assert len(figures) >= 5, (direction.said, name)
 
 
 def test_the_baseline_is_the_same_run_wherever_it_stands():

@@ -13,7 +13,7 @@ import torch
 from simsiam_course import exercises
 from simsiam_course.errors import InputError
 from simsiam_course.exercises import WrongAnswer, checks_for
-from simsiam_course.exercises.core import as_found, judge, told_apart
+from simsiam_course.exercises.core import as_found, elsewhere, judge, told_apart
 from simsiam_course.exercises.solution import source
 
 ALL = [
@@ -247,3 +247,17 @@ def test_yours_and_expected_are_short_and_never_read_alike():
     yours, expected = told_apart(many, [*many[:-1], [0.5, 0.75]])
     assert yours != expected and expected.endswith("[0.5, 0.75]]")
     assert len(set(told_apart(torch.zeros(40), torch.eye(40)[-1]))) == 2
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda c: c @ torch.eye(4),
+        lambda c: torch.eye(4) @ c,
+        lambda c: c.mm(torch.eye(4)),
+        lambda c: torch.einsum("ij,jk->ik", c, torch.eye(4)),
+        lambda c: torch.nn.functional.linear(c, torch.eye(4)),
+    ],
+)
+def test_a_product_of_two_devices_is_an_error_though_meta_lets_it_pass(function):
+    assert elsewhere(function, torch.randn(4, 4)) == "an error about devices"

@@ -419,10 +419,26 @@ def any_size(images, generator):
     return museum.training.cropping(side=lambda size: (side, side))(images, generator)
 
 
+def never_above_32(images, generator):
+    size, side = images.shape[-1], min(32, images.shape[-1] // 2)
+    at = torch.randint(size - side + 1, (len(images), 2), generator=generator).tolist()
+    crops = [x[:, i : i + side, j : j + side] for x, (i, j) in zip(images, at, strict=True)]
+    return F.interpolate(torch.stack(crops), size=(size, size), mode="bilinear")
+
+
 CROP = (
     museum.training.RANDOM_CROP,
     [nearest_neighbour, bicubic, image_by_image_crop, by_indices, random_permutation, with_the_courses_crop],
-    [turned, transposed, shuffled, in_place, one_seed, any_size, lambda images, generator: images],
+    [
+        turned,
+        transposed,
+        shuffled,
+        in_place,
+        one_seed,
+        any_size,
+        never_above_32,
+        lambda images, generator: images,
+    ],
 )
 
 
@@ -648,6 +664,12 @@ def batches_used_up(backbone, line, optimizer, batches):
     return eval_below(backbone, line, optimizer, kept)
 
 
+def switched_off(backbone, line, optimizer, batches):
+    found = eval_below(backbone, line, optimizer, batches)
+    torch.set_grad_enabled(False)
+    return found
+
+
 PROBE = (
     museum.evaluation.PROBE_PASS,
     [
@@ -658,7 +680,15 @@ PROBE = (
         features_made_first,
         train_of_the_line_alone,
     ],
-    [thawed, one_step_for_all, gives_a_tensor_of_losses, weighted_by_size, eval_undone, batches_used_up],
+    [
+        switched_off,
+        thawed,
+        one_step_for_all,
+        gives_a_tensor_of_losses,
+        weighted_by_size,
+        eval_undone,
+        batches_used_up,
+    ],
 )
 
 
@@ -816,10 +846,16 @@ def frozen_afterwards(model, x):
     return max(0.0, 1 - std(model.requires_grad_(False).encode(x)))
 
 
+def eval_for_a_moment(model, x):
+    level = max(0.0, 1 - std(model.eval().encode(x)))
+    model.train()
+    return level
+
+
 LEVEL = (
     museum.evaluation.COLLAPSE_LEVEL,
     [by_std_of_the_course, by_var, p_still_computed, by_hand, from_forward, as_a_tensor],
-    [smaller_of_both, larger_of_both, a_list, squared, with_median, frozen_afterwards],
+    [smaller_of_both, larger_of_both, a_list, squared, with_median, frozen_afterwards, eval_for_a_moment],
 )
 
 
@@ -896,10 +932,33 @@ def a_list_of_batches(model, images, batch_size=256):
         return [model.features(x) for x in images.split(batch_size)]
 
 
+def no_batch_of_one(model, images, batch_size=256):
+    bank = torch.zeros(len(images), model.dims.backbone)
+    for i in range(0, len(images), batch_size):
+        if i + 1 < len(images):
+            bank[i : i + batch_size] = model.features(images[i : i + batch_size]).detach()
+    return bank
+
+
+def thawed_afterwards(model, images, batch_size=256):
+    bank = by_split(model.requires_grad_(False), images, batch_size)
+    model.requires_grad_(True)
+    return bank
+
+
 BANK = (
     museum.evaluation.FEATURE_BANK,
     [by_split, by_range, rounded_up_by_hand, the_rest_afterwards, by_a_loader, one_by_one],
-    [as_embed_wants_them, unit_rows, last_twice, in_train_mode, transposed_bank, a_list_of_batches],
+    [
+        as_embed_wants_them,
+        no_batch_of_one,
+        thawed_afterwards,
+        unit_rows,
+        last_twice,
+        in_train_mode,
+        transposed_bank,
+        a_list_of_batches,
+    ],
 )
 
 test_a_right_answer_in_another_style_passes, test_a_wrong_answer_fails = both_tests(

@@ -157,6 +157,9 @@ WRONG_AVERAGES = [
     given(lambda eta, z, seen, m: (eta, z, eta != 0, m)),
     given(lambda eta, z, seen, m: (eta.flip(0), z, seen, m)),
     given(lambda eta, z, seen, m: (F.normalize(eta, dim=1), F.normalize(z, dim=1), seen, m)),
+    torch.inference_mode()(moving_average),
+    lambda eta, z, seen, m: torch.where(seen, m * eta + (1 - m) * z, z.detach()),
+    lambda eta, z, seen, m: torch.where(torch.full(seen.shape, True) & seen, m * eta + (1 - m) * z, z).detach(),
     lambda eta, z, seen, momentum: momentum * eta + (1 - momentum) * z,
     lambda eta, z, seen: moving_average(eta, z, seen, 0.8),
 ]  # fmt: skip
@@ -365,6 +368,8 @@ WRONG_STEPS = [
     before(lambda model, target, x1, x2: model.zero_grad()),
     before(lambda model, target, x1, x2: x2.mul_(0.5)),
     before(lambda model, target, x1, x2: model.requires_grad_(True)),
+    before(lambda model, target, x1, x2: model.train()),
+    before(lambda model, target, x1, x2: target.train()),
     before(lambda model, target, x1, x2: torch.set_grad_enabled(False)),
     lambda model, target, x1, x2: symmetric_loss(*model(x1, x2)),
 ]  # fmt: skip
@@ -511,6 +516,8 @@ SAID = [
     (MOVING_AVERAGE, average_kept, "eta was changed in place"),
     (MOVING_AVERAGE, average_cut, "z itself was changed for good"),
     (MOVING_AVERAGE, WRONG_AVERAGES[-2], "`seen` was never looked at"),
+    (MOVING_AVERAGE, torch.inference_mode()(moving_average), "What is made under `torch.inference_mode()`"),
+    (MOVING_AVERAGE, average_made_elsewhere, "A tensor was made on the CPU"),
     (ALTERNATING_STEP, at(lambda step, every: (step + 1, every)), "The copy comes one step early"),
     (ALTERNATING_STEP, before(lambda model, target, x1, x2: model.zero_grad()), "`zero_grad()` deletes"),
     (DIRECTPRED, weighted(lambda W: W.float()), "It always computes in float32"),

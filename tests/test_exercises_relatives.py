@@ -413,6 +413,11 @@ WRONG_UPDATES = [
     on_the_cpu, keeps_its_first_weights, twice, sorted_by_size, gradients_gone, averages_gradients, whole_modules,
     backbone_only, lambda target, online, momentum: with_lerp(target, online, 0.9),
     lambda target, online, momentum: with_lerp(target, online, momentum**2),
+    lambda target, online, momentum: (with_lerp(target, online, momentum), target.eval()),
+    lambda target, online, momentum: (with_lerp(target, online, momentum), online.train()),
+    lambda target, online, momentum: (with_lerp(target, online, momentum), target.zero_grad()),
+    lambda target, online, momentum: (with_lerp(target, online, momentum), torch.manual_seed(0)),
+    lambda target, online, momentum: (with_lerp(target, online, momentum), target.double()),
     lambda target, online, momentum: with_lerp(online, target, momentum),
 ]  # fmt: skip
 
@@ -483,7 +488,7 @@ WRONG_TERMS = [
     lambda c: (c.abs() - torch.diag(c.diagonal()).abs()).sum(), lambda c: all_less_the_diagonal(c - c.mean(dim=0)),
     lambda c: all_less_the_diagonal(c / c.diagonal()), lambda c: all_less_the_diagonal(c.clamp(min=0)),
     lambda c: all_less_the_diagonal(c.cpu()), lambda c: all_less_the_diagonal(c.data),
-    lambda c: all_less_the_diagonal(c @ c.T),
+    lambda c: all_less_the_diagonal(c @ c.T), lambda c: c[c != c.diagonal()].square().sum(),
     lambda c: (c * (1 - torch.eye(len(c), dtype=c.dtype))).square().sum(),
     lambda c: c.fill_diagonal_(0).square().sum() if not c.requires_grad else all_less_the_diagonal(c),
     lambda c: all_less_the_diagonal(c) + 1e-3, lambda c: all_less_the_diagonal(c) / 2,
@@ -509,7 +514,15 @@ SAID = [
     ),
     (MOMENTUM_UPDATE, frozen_left_out, "The target did not move"),
     (MOMENTUM_UPDATE, state_without_counts, "BN's running statistics were averaged"),
+    (MOMENTUM_UPDATE, gradients_gone, "Gradients were deleted"),
+    (NT_XENT, fixed_temperature, "The temperature is a fixed number"),
+    (NT_XENT, made_on_the_cpu, "A tensor was made on the CPU"),
     (OFF_DIAGONAL_TERM, lambda c: all_less_the_diagonal(c.data), "c was detached"),
+    (
+        OFF_DIAGONAL_TERM,
+        lambda c: c[c != c.diagonal()].square().sum(),
+        "Entries were left out by their value",
+    ),
 ]
 
 

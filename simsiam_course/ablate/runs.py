@@ -114,7 +114,7 @@ def run_variant(
 def wobble(history: Sequence[Row]) -> float | None:
     """How unsteady training is: mean change of the loss, up or down, from row to row of the run's third quarter.
 
-    There the rate is neither warming up nor decaying. None for a history of fewer than 8 rows.
+    There the default rate is neither warming up nor decaying. None for a history of fewer than 8 rows.
     """
     if len(history) < 8:
         return None

@@ -74,25 +74,24 @@ DIRECTIONS = (
         _above("loss", "predictor.frozen", "predictor.mlp"),
     )),
     Direction("a predictor whose rate does not decay learns more", "Table 1c", (
-        _above("knn", "predictor.mlp", "predictor.mlp_decayed"),
+        _above("knn", "decay.constant", "decay.decayed"),
     )),
     Direction("batches of 32, 64 and 128 learn as much", "Table 2", (
         _above("knn", "batch_size.batch_32", "batch_size.batch_64", margin=EQUIVALENT, equal=True),
         _above("knn", "batch_size.batch_128", "batch_size.batch_64", margin=EQUIVALENT, equal=True),
     )),
-    Direction("the largest batch learns less, with SGD", "Table 2", (
-        _above("knn", "batch_size.batch_64", "batch_size.batch_512"),
+    Direction("a batch sixteen times as large learns less, with SGD", "Table 2", (
+        _above("knn", "batch_size.batch_64", "batch_size.batch_1024"),
     )),
     Direction("without BN in the heads it learns much less, and does not collapse", "Table 3a", (
-        _above("knn", "batch_norm.hidden_and_z", "batch_norm.nowhere"),
-        _above("knn", "batch_norm.nowhere", "moving_average.no_h"),
-        _above("effective_rank", "batch_norm.nowhere", "moving_average.no_h"),
+        _above("knn", "slow_batch_norm.hidden_and_z", "slow_batch_norm.nowhere"),
+        _above("effective_rank", "slow_batch_norm.nowhere", "predictor.none"),
     )),
     Direction("with BN on p training is unstable", "Table 3d", (
-        _above("wobble", "batch_norm.everywhere", "batch_norm.hidden_and_z"),
+        _above("wobble", "prediction_bn.with", "prediction_bn.without"),
     )),
     Direction("with cross-entropy it learns, but less", "Sec. 4.5", (
-        _above("knn", "similarity.cross_entropy", "moving_average.no_h"),
+        _above("knn", "similarity.cross_entropy", "predictor.none"),
         _above("knn", "similarity.cosine", "similarity.cross_entropy"),
     )),
     Direction("an asymmetric loss learns less, and two pairs make up for most of it", "Sec. 4.6", (

@@ -43,6 +43,9 @@ NUMBERS = (
 )  # calls that read numbers
 
 
+PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "addmm", "einsum", "linear", "dot")
+
+
 @dataclass(frozen=True)
 class Fact:
     """Something to see about a function: `says` is the sentence about a right answer, `of` does the looking.
@@ -306,12 +309,17 @@ def unchanged(function: Function, *arguments: Any) -> dict[str, bool]:
 
 
 class _LastCall(TorchFunctionMode):
-    """Inside, `name` is the function of PyTorch that was called last."""
+    """Inside, `name` is the function of PyTorch that was called last; products of two devices fail, as on a GPU.
+
+    On `meta` PyTorch itself lets them pass.
+    """
 
     name = ""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.name = getattr(function, "__name__", "")
+        if self.name in PRODUCTS and len({a.device for a in args if isinstance(a, Tensor)}) > 1:
+            raise RuntimeError(f"Expected all tensors to be on the {MIXED[0]}")
         return function(*args, **(kwargs or {}))
 
 

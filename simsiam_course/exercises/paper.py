@@ -83,6 +83,13 @@ def _z_as_before(f: Function) -> dict[str, bool]:
     }
 
 
+def _as_target(f: Function) -> Tensor:
+    """The gradient of a prediction that is to come near to the result."""
+    eta, z, seen = memory()
+    p = torch.ones_like(z, requires_grad=True)
+    return torch.autograd.grad((p * f(eta, z, seen, 0.8)).sum(), [p])[0]
+
+
 def _averages_of_float64(f: Function) -> dict[str, Any]:
     """What becomes of float64, and whether a change of some 1e-10 is seen, to which float32 is blind."""
     eta, z, seen = memory(dtype=torch.float64)
@@ -161,6 +168,7 @@ MOVING_AVERAGE = Exercise(
         Fact("eta, z and seen stay as they were: nothing is changed in place.",
              lambda f: (m := memory()) and unchanged(lambda *t: f(*t, 0.8), m[0], m[1].detach(), m[2])),
         Fact("It is a target: it asks for no gradient.", _no_gradient),
+        Fact("A loss can use it as a target: a prediction that is compared with it receives its gradient.", _as_target),
         Fact("z itself is not cut off: others can still learn from it, and gradients are recorded afterwards.",
              _z_as_before),
         Fact("float64 in, float64 out, and float64 all the way.", _averages_of_float64),
@@ -229,6 +237,13 @@ MOVING_AVERAGE = Exercise(
                 lambda eta, z, seen, momentum: _mean(eta.float(), z.float(), seen, momentum, 1 - momentum)),
         Suspect("Nothing was returned: end with `return`.",
                 lambda eta, z, seen, momentum: print(end="")),
+        Suspect("The new images are detached and the average is not: detach z, before anything else.",
+                lambda eta, z, seen, m: torch.where(seen, m * eta + (1 - m) * z, z.detach())),
+        Suspect("What is made under `torch.inference_mode()` can be used in no loss: take `torch.no_grad()` or "
+                "`detach()`.",
+                torch.inference_mode()(_plain_moving_average)),
+        Suspect("A tensor was made on the CPU: give it `device=z.device`, or make it with `torch.empty_like(z)`.",
+                lambda eta, z, seen, m: _plain_moving_average(eta + torch.zeros(z.shape, dtype=z.dtype), z, seen, m)),
     ],
     hints=(
         "Two cases, and each image of the batch is in one of them: where there is an eta, average; where there is "
@@ -347,7 +362,7 @@ def _as_simsiam(f: Function) -> dict[str, bool]:
 
 
 def _batch_norm(f: Function) -> list[Any]:
-    """The running mean of BN after a step, which both views have moved, and the modes of model and target."""
+    """The running mean of BN after a step, which both views have moved, and the modes that were train and eval."""
     model, target, x1, x2 = small()
     right = [deepcopy(model), deepcopy(model)]
     right[0](x1, x2)
@@ -355,7 +370,9 @@ def _batch_norm(f: Function) -> list[Any]:
     f(model, target, x1, x2, step=1, every=5)
     mean = next(model.backbone.buffers())
     moved = any(torch.allclose(mean, next(other.backbone.buffers()), atol=1e-5) for other in right)
-    return ["moved by each view once" if moved else mean.clone(), model.training, target.training]
+    modes = [model.training, target.training]
+    f(model.eval(), target.eval(), x1, x2, step=1, every=5)
+    return ["moved by each view once" if moved else mean.clone(), *modes, model.training, target.training]
 
 
 def _weights_stay(f: Function) -> dict[str, bool]:
@@ -528,7 +545,7 @@ ALTERNATING_STEP = Exercise(
         Fact("It works for a batch of two images, too.", _loss(4, 2, images=2)),
         Fact("The views stay as they were: nothing is changed in place.",
              lambda f: (s := small()) and unchanged(lambda *v: f(s[0], s[1], *v, step=0, every=1), s[2], s[3])),
-        Fact("Model and target are used in the mode that they are in, here train mode, and f sees each view once.",
+        Fact("Model and target are used in the mode that they are in, be it train or eval, and f sees each view once.",
              _batch_norm),
         Fact("f and h keep their weights: the copy goes from f to the target, and the optimiser's step is the "
              "caller's.",
@@ -579,6 +596,10 @@ ALTERNATING_STEP = Exercise(
         Suspect("A view was compared with itself: `symmetric_loss` crosses them by itself, give it `target(x1)` before "
                 "`target(x2)`.",
                 _compared(lambda p1, p2, z1, z2, t1, t2: symmetric_loss(p1, p2, t2, t1))),
+        Suspect("Both targets come from view 1: the second one is `target(x2)`.",
+                _compared(lambda p1, p2, z1, z2, t1, t2: symmetric_loss(p1, p2, t1, t1))),
+        Suspect("Both targets come from view 2: the first one is `target(x1)`.",
+                _compared(lambda p1, p2, z1, z2, t1, t2: symmetric_loss(p1, p2, t2, t2))),
         Suspect("The predictor has no part in it: p1 and p2 are to foretell, not z1 and z2.",
                 _compared(lambda p1, p2, z1, z2, t1, t2: symmetric_loss(z1, z2, t1, t2))),
         Suspect("The half of each term is missing: with the sum instead of the mean, a perfect loss is -2.",
@@ -592,6 +613,8 @@ ALTERNATING_STEP = Exercise(
                 "model.projector)` without momentum.",
                 _copied(lambda model, target: target.follow(model.backbone, model.projector, 0.9))),
         Suspect("Only the backbone was copied: the projector belongs to f, too.", _copied(_backbone_only)),
+        Suspect("Only the projector was copied: the backbone belongs to f, too.",
+                _copied(lambda model, target: target.follow(target.encoder[0], model.projector))),
         Suspect("The copy went the wrong way: the target takes the weights of f, f keeps its own.",
                 _copied(_backwards)),
         Suspect("The target *is* f now, not a copy of it, and moves with every step: use `target.follow(...)`, which "
@@ -601,6 +624,8 @@ ALTERNATING_STEP = Exercise(
                 _first(lambda model, target, x1, x2: target.eval())),
         Suspect("`model.eval()` changes what BN does: use the model in the mode it is in.",
                 _first(lambda model, target, x1, x2: model.eval())),
+        Suspect("`train()` was called: use the model and the target in the mode they are in.",
+                _first(lambda model, target, x1, x2: (model.train(), target.train()))),
         Suspect("f has seen the views more often than once: BN's running averages moved twice. The targets come from "
                 "`target`, there is no other pass.",
                 _first(lambda model, target, x1, x2: model(x1, x2))),
@@ -799,6 +824,9 @@ DIRECTPRED = Exercise(
                 _of(lambda v, eps: (v / v.max() + eps).sqrt())),
         Suspect("eps is missing: with it even directions in which z does not vary are predicted a little.",
                 _of(lambda v, eps: (v / v.max()).sqrt())),
+        Suspect("eps was multiplied in: it is added to each length, a small one too.",
+                _of(lambda v, eps: (v / v.max()).sqrt() * (1 + eps))),
+        Suspect("eps is a fixed number: it is an argument.", _of(lambda v, eps: (v / v.max()).sqrt() + 0.01)),
         Suspect("eps was added before the division: it belongs to the lengths, after the root.",
                 _of(lambda v, eps: ((v + eps) / (v + eps).max()).sqrt())),
         Suspect("eps was added and divided away again: divide the eigenvalues first, add eps last.",
@@ -832,6 +860,8 @@ DIRECTPRED = Exercise(
         Suspect("The result is complex: `torch.linalg.eigh` is for symmetric matrices and stays real, `eig` does not.",
                 lambda c, eps: heads.directpred_weight(c, eps).to(torch.complex64)),
         Suspect("Nothing was returned: end with `return`.", lambda c, eps: print(end="")),
+        Suspect("A tensor was made on the CPU: `torch.eye(len(C))` and the like need `device=C.device`.",
+                lambda c, eps: heads.directpred_weight(c, 0.0) + eps * torch.eye(len(c), dtype=c.dtype)),
     ],
     hints=(
         "Keep C's directions and change its lengths: each eigenvalue becomes the root of its share of the largest "

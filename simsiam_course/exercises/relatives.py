@@ -252,6 +252,12 @@ NT_XENT = Exercise(
                 lambda z1, z2, t: nt_xent_solution(z1, z2, t).item()),
         Suspect("z1 or z2 itself was changed: write `z = z / ...`, not `z /= ...`.", _in_place),
         Suspect(CALLED, lambda z1, z2, t: backward(lambda a, b: nt_xent_solution(a, b, t))(z1, z2)),
+        Suspect("The partner was taken to be the row above or below, as though the views alternated. Stacked by "
+                "`cat([z1, z2])`, it is B rows further.",
+                contrast(of=lambda x, y: F.cross_entropy(x, torch.arange(len(x)) ^ 1))),
+        Suspect("The temperature is a fixed number: it is an argument.", contrast(scale=lambda c, t: c / 0.5)),
+        Suspect("A tensor was made on the CPU: `torch.eye` and `torch.arange` need `device=z1.device`.",
+                contrast(of=lambda x, y: F.cross_entropy(x, y.cpu()))),
     ],
     hints=(
         "Stack the two views to 2B rows. Each row chooses among the 2B - 1 others, by the softmax of its cosines over "
@@ -398,14 +404,24 @@ def _online_trains_on(f: Function) -> list[Tensor]:
 
 def _left_as_it_was(f: Function) -> dict[str, bool]:
     target, online = nets()
+    target[3].train()  # type: ignore[index]
+    online[1].eval()  # type: ignore[index]
+    modes = [[m.training for m in network.modules()] for network in (target, online)]
+    for p in (*target.parameters(), *online.parameters()):
+        p.grad = torch.ones_like(p)
+    numbers = torch.get_rng_state()
     f(target, online, 0.7)
     recorded = torch.is_grad_enabled()
+    both = (*target.parameters(), *online.parameters())
+    now = [[m.training for m in network.modules()] for network in (target, online)]
     return {
         "gradients are recorded afterwards": recorded,
-        "the target is still in eval mode": not any(m.training for m in target.modules()),
-        "the online network is still in train mode": all(m.training for m in online.modules()),
+        "the target is in the mode it was in": now[0] == modes[0],
+        "the online network is in the mode it was in": now[1] == modes[1],
         "the online network still asks for gradients": all(p.requires_grad for p in online.parameters()),
-        "no gradient was taken": all(p.grad is None for p in (*target.parameters(), *online.parameters())),
+        "gradients are as they were": all(p.grad is not None and bool((p.grad == 1).all()) for p in both),
+        "float32 stays float32": all(p.dtype == torch.float32 for p in both),
+        "no random number was drawn": torch.equal(torch.get_rng_state(), numbers),
     }
 
 
@@ -532,6 +548,11 @@ def _switched_off(target: nn.Module, online: nn.Module, momentum: float) -> None
     torch.set_grad_enabled(False)
 
 
+def _without_gradients(target: nn.Module, online: nn.Module, momentum: float) -> None:
+    momentum_update_solution(target, online, momentum)
+    online.zero_grad()
+
+
 def _other_modes(target: nn.Module, online: nn.Module, momentum: float) -> None:
     momentum_update_solution(target, online.eval(), momentum)
     target.train()
@@ -561,7 +582,7 @@ MOMENTUM_UPDATE = Exercise(
         Fact("Every weight follows, also one that is frozen in the online network.", _frozen_part),
         Fact("The online network's gradient can be taken afterwards, as though nothing had happened.",
              _online_trains_on),
-        Fact("Nothing else is changed: modes, switches and who asks for gradients.", _left_as_it_was),
+        Fact("Nothing else is changed: modes, switches, gradients and who asks for them, dtypes.", _left_as_it_was),
         Fact("float64 stays float64, all the way.", _in_float64, tolerance=1e-12),
         Fact("It computes where the networks are: no `.cpu()`, no tensor made on another device.", _on_another_device),
     ],
@@ -621,6 +642,11 @@ MOMENTUM_UPDATE = Exercise(
                 _freezes_online),
         Suspect("Gradients stay switched off after the call: use `with torch.no_grad():`.", _switched_off),
         Suspect("`train()` or `eval()` was called: the modes are the caller's.", _other_modes),
+        Suspect("Gradients were deleted: that is the caller's to do.", _without_gradients),
+        Suspect("The momentum is a fixed number: it is an argument.",
+                following(lambda old, new, m: 0.9 * old + 0.1 * new)),
+        Suspect("Every weight went its part of the way twice: do it once.",
+                following(lambda old, new, m: m * (m * old + (1 - m) * new) + (1 - m) * new)),
     ],
     hints=(
         "Walk through the weights of both networks in step. Each of the target's keeps the share `momentum` of itself "
@@ -693,6 +719,8 @@ OFF_DIAGONAL_TERM = Exercise(
         Fact("A negative correlation counts as a positive one: 0.5 for two entries of 0.5 and any signs.", _signs),
         Fact("Both sides of the diagonal count: 0.25 for an entry of 0.5 above it, or below it.", _triangles),
         Fact("What stands on the diagonal does not count.", _diagonals),
+        Fact("Where one channel is copied into all four, every entry is 1, and 12 of the 16 stand beside the diagonal.",
+             lambda f: number(f(torch.ones(4, 4)))),
         Fact("It holds for random matrices of 3 and of 40 channels.",
              lambda f: [number(f(square(3))), number(f(square(40)))]),
         Fact("c stays as it was: nothing is changed in place.", lambda f: unchanged(f, square().detach())),
@@ -744,6 +772,12 @@ OFF_DIAGONAL_TERM = Exercise(
         Suspect("`.item()` makes a plain number of it, and nothing can learn from a number: give the tensor back.",
                 lambda c: others(c).square().sum().item()),
         Suspect(CALLED, backward(lambda c: others(c).square().sum())),
+        Suspect("Entries were left out by their value, and one beside the diagonal can have it, too: go by the place.",
+                lambda c: c[c != c.diagonal()].square().sum()),
+        Suspect("Entries of 1 were left out, and one beside the diagonal can be 1, too: go by the place.",
+                lambda c: c[c != 1].square().sum()),
+        Suspect("A tensor was made on the CPU: `torch.eye` needs `device=c.device`.",
+                lambda c: (c * (1 - torch.eye(len(c), dtype=c.dtype))).square().sum()),
     ],
     hints=(
         "Square every entry, leave the diagonal out, and add the rest up.",

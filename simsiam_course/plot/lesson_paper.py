@@ -147,7 +147,7 @@ def _experiment(ax: Axes, experiment: Experiment, rows: Sequence[Row]) -> None:
             ax.text(2, y + 0.3, f"the paper: {said}", va="center", fontsize=8, color=DARK)
     ax.axvline(10, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     ax.set_yticks(range(len(names)), [label(name) for name in names])
-    title = "\n".join(textwrap.wrap(experiment.title, 42))
+    title = "\n".join(textwrap.wrap(experiment.title, 36))
     ax.set(xlim=(0, 102), ylim=(len(names) - 0.4, -0.6), title=title)
     ax.grid(axis="y", visible=False)
 
@@ -189,7 +189,9 @@ def verdicts(ledgers: Mapping[str, Sequence[Row]], directions: Sequence[Directio
     if not directions:
         raise InputError("There is nothing to draw: give at least one direction.")
     judged = [(direction, *judge(direction, ledgers)) for direction in directions]
-    places, rows = _places(judged)
+    said = [_said(i, direction) for i, direction in enumerate(directions, 1)]
+    heights = [_height(text, findings) for text, (_, _, findings) in zip(said, judged, strict=True)]
+    places, rows = [sum(heights[:i]) for i in range(len(heights))], sum(heights)
     figure = new_figure(WIDTH, 0.95 + 0.34 * rows)
     axes = figure.subplots(1, len(FIGURES), width_ratios=[3.2, 1.2, 1, 1], sharey=True)
     panels = dict(zip(FIGURES, axes, strict=True))
@@ -203,8 +205,7 @@ def verdicts(ledgers: Mapping[str, Sequence[Row]], directions: Sequence[Directio
     axes[0].set_xticks(TICKS, ["" if abs(tick) == 10 else f"{tick:+d}" if tick else "0" for tick in TICKS])
     axes[0].minorticks_off()
     axes[0].set_xlim(-100, 100)
-    for i, (top, (_, verdict, findings)) in enumerate(zip(places, judged, strict=True)):
-        height = _height(findings)
+    for i, (top, height, (_, verdict, findings)) in enumerate(zip(places, heights, judged, strict=True)):
         if i % 2 == 0:
             for ax in axes:
                 ax.axhspan(top - 0.5, top + height - 0.5, color="#f3f5f6", zorder=0)
@@ -214,12 +215,8 @@ def verdicts(ledgers: Mapping[str, Sequence[Row]], directions: Sequence[Directio
                 _effect(ax, top + k + (height - len(of_it)) / 2, finding)
         axes[-1].text(1.04, top + (height - 1) / 2, verdict, transform=axes[-1].get_yaxis_transform(), va="center",
                       fontsize=9, fontweight="bold", color=WORDS.get(verdict, INK))  # fmt: skip
-    middles = [
-        top + (_height(findings) - 1) / 2 for top, (_, _, findings) in zip(places, judged, strict=True)
-    ]
-    sources = [direction.source.replace(" ", "\N{NO-BREAK SPACE}") for direction, *_ in judged]
-    said = [f"{i}. {d.said} ({s})" for i, ((d, *_), s) in enumerate(zip(judged, sources, strict=True), 1)]
-    axes[0].set_yticks(middles, ["\n".join(textwrap.wrap(line, 40)) for line in said], fontsize=8.5)
+    middles = [top + (height - 1) / 2 for top, height in zip(places, heights, strict=True)]
+    axes[0].set_yticks(middles, said, fontsize=8.5)
     axes[0].set_ylim(rows - 0.5, -0.5)
     line_legend(figure, dict(zip(("holds", "open", "fails"), VERDICTS.values(), strict=True)), size=9)
     foot(
@@ -229,16 +226,16 @@ def verdicts(ledgers: Mapping[str, Sequence[Row]], directions: Sequence[Directio
     return figure
 
 
-def _height(findings: Sequence[Finding]) -> int:
-    """How many rows a direction takes: claims on different figures share one."""
+def _said(number: int, direction: Direction) -> str:
+    """What a direction says, in short lines."""
+    source = direction.source.replace(" ", "\N{NO-BREAK SPACE}")
+    return "\n".join(textwrap.wrap(f"{number}. {direction.said} ({source})", 40))
+
+
+def _height(said: str, findings: Sequence[Finding]) -> float:
+    """How many rows a direction takes: claims on different figures share one, and its words need room."""
     names = [finding.claim.figure for finding in findings]
-    return max(names.count(name) for name in names)
-
-
-def _places(judged: Sequence[tuple[Direction, str, Sequence[Finding]]]) -> tuple[list[int], int]:
-    """The first row of each direction, and how many rows there are."""
-    heights = [_height(findings) for _, _, findings in judged]
-    return [sum(heights[:i]) for i in range(len(heights))], sum(heights)
+    return max(*map(names.count, names), 0.15 + 0.45 * len(said.splitlines()))
 
 
 def _effect(ax: Axes, y: float, finding: Finding) -> None:

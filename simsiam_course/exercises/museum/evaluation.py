@@ -116,10 +116,11 @@ def _batches_rest(f: Function) -> bool:
     return len(batches) == 3 and all(torch.equal(a, x) for a, (x, _) in zip(before, batches, strict=True))
 
 
-def _dropout_rests(f: Function) -> list[float]:
+def _switches_rest(f: Function) -> dict[str, Any]:
     backbone, *others = _probe()
     f(backbone, *others)
-    return [part.p for part in backbone.modules() if isinstance(part, nn.Dropout)]
+    rates = [part.p for part in backbone.modules() if isinstance(part, nn.Dropout)]
+    return {"rates of dropout": rates, "gradients are recorded": torch.is_grad_enabled()}
 
 
 def probing(
@@ -172,6 +173,11 @@ def _put_back(backbone: nn.Module, line: nn.Module, optimizer: Any, batches: lis
     return found
 
 
+def _switched_off(losses: list[float]) -> float:
+    torch.set_grad_enabled(False)
+    return sum(losses) / len(losses)
+
+
 def _too_late(backbone: nn.Module, line: nn.Module, optimizer: Any, batches: list) -> float:
     found = probe_pass_found(backbone, line, optimizer, batches[:1])
     rest = probing()(backbone, line, optimizer, batches[1:])
@@ -191,7 +197,7 @@ PROBE_PASS = Exercise(
         Fact("The linear layer has learned from every batch, one step for each.", _line_learns),
         Fact("Gradients that were there before count for nothing: they are set to zero.", _old_gradients),
         Fact("The batches stay as they were.", _batches_rest),
-        Fact("The dropout of the backbone keeps its rate.", _dropout_rests),
+        Fact("The dropout of the backbone keeps its rate, and gradients are recorded afterwards.", _switches_rest),
     ],
     suspects=[
         Suspect("This is what was found here. `requires_grad` is False for all weights of the backbone. What in it is "
@@ -205,6 +211,8 @@ PROBE_PASS = Exercise(
                 probing(prepare=_norms_in_eval)),
         Suspect("Dropout was switched off for good, by its rate: `backbone.eval()` is enough.",
                 probing(prepare=_dropout_to_zero)),
+        Suspect("Gradients stay switched off after the call: use `with torch.no_grad():`, if you need it at all.",
+                probing(end=_switched_off)),
         Suspect("The first batch still went through in train mode: `eval()` comes before the loop.", _too_late),
         Suspect("The optimiser's step is gone: nothing learns.", probing(step=lambda optimizer: None)),
         Suspect("`zero_grad()` is gone: each step follows the sum of all gradients so far.",
@@ -489,6 +497,15 @@ def _nearly_equal(rows: int = 64) -> Tensor:
     return torch.tensor([3.0, 1.0, -2.0, 0.5, 1.0, -1.0]) + 1e-3 * torch.randn(rows, 6)
 
 
+def _in_its_mode(f: Function) -> dict[str, Any]:
+    """The level of nearly equal features under a fresh BN at the end of the projector, in both modes."""
+    levels = {}
+    for mode in ("train", "eval"):
+        model = given(projector=nn.BatchNorm1d(6)).train(mode == "train")
+        levels[f"in {mode} mode"] = _level(f, model, _nearly_equal())
+    return levels
+
+
 def _level_leaves(f: Function) -> dict[str, bool]:
     model, z = given(Constant(6)), _round(8)
     before = {name: w.detach().clone() for name, w in model.named_parameters()}
@@ -522,6 +539,12 @@ def _both_outputs(model: SimSiam, x: Tensor) -> Tensor:
     return torch.cat([z, model.predictor(z)])
 
 
+def _in_eval_for_a_moment(model: SimSiam, x: Tensor) -> float:
+    found = collapse_level(model.eval(), x)
+    model.train()
+    return found
+
+
 COLLAPSE_LEVEL = Exercise(
     "11.7",
     "collapse_level",
@@ -541,6 +564,8 @@ COLLAPSE_LEVEL = Exercise(
         Fact("It is about z, what the projector gives, not about the features before it.",
              lambda f: _level(f, given(projector=Constant(6)), _round())),
         Fact("It holds for random z, far from the origin, too.", lambda f: _level(f, given(), _round(40) + 1)),
+        Fact("A monitor looks at the network in the mode that it is in: in train mode a BN at the end of the projector "
+             "holds z apart, in eval mode a fresh one does not.", _in_its_mode, tolerance=1e-3),
         Fact("The model is left as it was, and can still learn.", _level_leaves),
     ],
     suspects=[
@@ -562,6 +587,10 @@ COLLAPSE_LEVEL = Exercise(
                 levelling(level=lambda std, u: max(0.0, 1 - std.item()))),
         Suspect("That is the std, 1 for health: the level is 1 minus it.",
                 levelling(level=lambda std, u: std.item() * math.sqrt(u.shape[1]))),
+        Suspect("`eval()` was called: a monitor looks at the network in the mode that it is in.",
+                levelling(output=lambda model, x: model.eval().encode(x))),
+        Suspect("`eval()` was called, and `train()` after it: a monitor looks at the network in the mode that it is "
+                "in.", _in_eval_for_a_moment),
         Suspect("It divides by N - 1 now: keep `correction=0`, or small batches look healthier than they are.",
                 levelling(spread=lambda u: u.std(dim=0).mean())),
     ],
@@ -611,9 +640,9 @@ def _fixed(count: int) -> Tensor:
 
 
 def _empty_rows(f: Function) -> dict[str, list[int]]:
-    """Which rows are zero, for 10 images, 8 and 3 in batches of 4."""
+    """Which rows are zero, for 10 images, 9, 8 and 3 in batches of 4."""
     counts = {}
-    for n in (10, 8, 3):
+    for n in (10, 9, 8, 3):
         bank = f(bank_model(), _fixed(n), batch_size=4)
         counts[f"rows of 0 for {n} images"] = (bank == 0).all(dim=1).nonzero()[:, 0].tolist()
     return counts
@@ -637,11 +666,13 @@ def _largest_batch(f: Function) -> str:
 
 def _bank_leaves(f: Function) -> dict[str, bool]:
     model = bank_model()
+    model.predictor.requires_grad_(False)
+    asked = [w.requires_grad for w in model.parameters()]
     bank = f(model, _fixed(6), batch_size=4)
     return {
         "the features know no gradient": not bank.requires_grad,
         "gradients are recorded": torch.is_grad_enabled(),
-        "the model can still learn": all(w.requires_grad for w in model.parameters()),
+        "the same weights can learn": [w.requires_grad for w in model.parameters()] == asked,
         "eval mode": not any(part.training for part in model.modules()),
     }
 
