@@ -237,6 +237,7 @@ def _rows(plan: Sequence[Planned], device: str, jobs: int, progress: bool) -> It
             yield run_variant(*planned, train, test, device=device, progress=progress)[0]
         return
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(jobs, len(plan)), context, _start_worker) as pool:
         try:
             futures = [pool.submit(_row, planned, device) for planned in plan]
@@ -247,9 +248,9 @@ def _rows(plan: Sequence[Planned], device: str, jobs: int, progress: bool) -> It
                 "so run the command again, with fewer --jobs."
             ) from None
         except BaseException:  # a worker that is left alone would finish its run first
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
+            pool.shutdown(cancel_futures=True)
             raise
 
 
