@@ -191,7 +191,7 @@ def test_two_asymmetric_losses_with_the_views_exchanged_are_the_symmetric_one():
      lambda m, x1, x2: symmetric_loss(*m(x1, x2), similarity=cross_entropy_similarity)),
     ({"similarity": "cross_entropy", "symmetric": False},
      lambda m, x1, x2: asymmetric_step(m, x1, x2, similarity=cross_entropy_similarity)),
-], ids=str)  # fmt: skip
+], ids=("symmetric", "asymmetric", "cross_entropy", "asymmetric cross_entropy"))  # fmt: skip
 def test_the_recipe_says_which_loss(images, knobs, step):
     recipe = RECIPE.replace(**knobs)
     loss = first_loss(images, recipe)
