@@ -14,12 +14,14 @@ from typing import Annotated, Any
 import typer
 
 from .errors import InputError
+from .presets import WHAT_FOR
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Build SimSiam, take out its parts, and watch what happens.",
 )  # fmt: skip
 
+_PRESETS = "\n".join(["\b", "Presets:", *(f"  {name:<16} {said}" for name, said in WHAT_FOR.items())])
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Data = Annotated[
@@ -55,7 +57,7 @@ def demo(
     _print_json(result, json)
 
 
-@app.command()
+@app.command(epilog=_PRESETS)
 def train(
     data: Data,
     test: Test = None,
@@ -64,11 +66,15 @@ def train(
     backbone: Annotated[
         str | None, typer.Option(help="tiny, tiny_half, tiny_double, resnet18 or resnet50.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A recipe and its augmentations, see below; other options go before it."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate per 256 images (default .8; .3 for all but patterns, digits)."),
+        typer.Option(help="Learning rate per 256 images (default: the preset's)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
     method: Annotated[
@@ -80,7 +86,7 @@ def train(
     ] = None,
     augmentation: Annotated[
         str | None,
-        typer.Option(help="A list: patterns, crop_and_flip, digits, cifar, imagenet, simclr, no_crop, ..."),
+        typer.Option(help="A list: patterns, crop_and_flip, digits, satellite, cifar, imagenet, simclr, ..."),
     ] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
@@ -98,7 +104,7 @@ def train(
     resolve_device(device)
     if resume and out is None:
         raise InputError("--resume needs --out: name the folder of the run to go on with.")
-    recipe = _recipe(given, data, out if resume else None)
+    recipe = _recipe(given, data, preset, out if resume else None)
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
     from .checkpoint import holds_run
 
@@ -340,16 +346,18 @@ def _formula(method: str) -> dict[str, Any]:
     return dict(FORMULAS.get(method, {"method": method})) | {"method": method}
 
 
-def _recipe(given: dict[str, Any], data: str, resumed: Path | None) -> Any:
+def _recipe(given: dict[str, Any], data: str, preset: str | None, resumed: Path | None) -> Any:
     """The recipe of a new run, or that of the run to go on with, which what is given must not contradict."""
     from .checkpoint import RECIPE, check_same_recipe, holds_run, read_recipe
-    from .recipe import PHOTOS, Recipe
+    from .presets import preset as knobs_of
+    from .presets import preset_of
+    from .recipe import Recipe, settled
 
+    named = {} if preset is None else settled(preset)
     if resumed is None or not holds_run(resumed):
-        preset = {"augmentation": data} if data in ("patterns", "digits") else PHOTOS
-        return Recipe.from_dict({**preset, **given})
+        return Recipe.from_dict({**knobs_of(preset or preset_of(data)), **given})
     recipe = read_recipe(resumed)
-    check_same_recipe(recipe, recipe.replace(**given), resumed / RECIPE)
+    check_same_recipe(recipe, recipe.replace(**{**named, **given}), resumed / RECIPE)
     return recipe
 
 

@@ -102,6 +102,45 @@ def test_resume_goes_on_with_the_runs_own_recipe_and_refuses_a_contradiction(cap
     assert code == 2 and "another recipe (lr 0.3 and 0.5)" in err
 
 
+def recipe_of(capsys, sets, folder, *options):
+    code, _, err = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--limit", 32,
+                        "--batch-size", 16, "--epochs", 1, "--out", folder, *options)  # fmt: skip
+    assert code == 0, err
+    return ckpt.read_recipe(folder)
+
+
+def test_a_preset_is_a_recipe_and_what_is_given_goes_before_it(capsys, sets, tmp_path):
+    from simsiam_course.presets import SATELLITE
+
+    recipe = recipe_of(capsys, sets, tmp_path / "named", "--preset", "satellite")
+    assert {**recipe.to_dict(), **SATELLITE, "epochs": 1} == recipe.to_dict()
+    recipe = recipe_of(capsys, sets, tmp_path / "given", "--preset", "satellite", "--lr", 0.07)
+    assert (recipe.lr, recipe.augmentation) == (0.07, "satellite")
+    recipe = recipe_of(capsys, sets, tmp_path / "none")
+    assert (recipe.lr, recipe.augmentation) == (0.3, "cifar")  # a file's images are taken for photographs
+
+
+def test_a_run_goes_on_with_its_own_preset_and_with_no_other(capsys, sets, tmp_path):
+    recipe = recipe_of(capsys, sets, tmp_path, "--preset", "digits", "--seed", 3)
+    options = ("--resume", "--preset", "digits")
+    assert recipe_of(capsys, sets, tmp_path, *options) == recipe  # the seed need not be said again
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for other in ("default", "satellite"):
+        code, _, err = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--limit", 32, "--batch-size",
+                            16, "--epochs", 1, "--out", tmp_path, "--resume", "--preset", other)  # fmt: skip
+        assert code == 2 and "another recipe (" in err and "augmentation digits and" in err
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_help_of_train_has_a_line_for_every_preset(capsys):
+    from simsiam_course.presets import PRESETS, WHAT_FOR
+
+    assert WHAT_FOR.keys() == PRESETS.keys()
+    lines = [line.strip() for line in call(capsys, "train", "--help")[1].splitlines()]
+    for name, said in WHAT_FOR.items():
+        assert any(line.split() == [name, *said.split()] for line in lines), name
+
+
 @pytest.mark.parametrize("data", ["folder:{}/pets", "folder:{}/pets/cat", "digits"])
 def test_pictures_in_folders_with_and_without_classes_train(capsys, sets, tmp_path, data):
     code, out, _ = call(capsys, "train", "--data", data.format(sets), *QUICK, "--limit", 64, "--size", 16,
@@ -148,6 +187,11 @@ BAD = {
     "out is a file": (["train", "--data", "patterns", "--out", "{}/words/a.txt"], "a.txt"),
     "demo in a file": (["demo", "--out", "{}/words/a.txt/demo"], "a.txt"),
     "demo of no seeds": (["demo", "--seeds", "0"], "--seeds"),
+    "unknown preset": (["train", "--data", "patterns", "--preset", "satelite"], "did you mean 'satellite'?"),
+    "a preset like no other": (
+        ["train", "--data", "patterns", "--preset", "x"],
+        "choose one of default, digits",
+    ),
     "unknown method": (["train", "--data", "patterns", "--method", "dino"], "method is 'dino'"),
     "experiment and all": (["ablate", "collapse", "--all"], "takes one of"),
     "experiment and list": (["ablate", "collapse", "--list"], "takes one of"),
