@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,6 +115,11 @@ def train(
 
     check_folder(folder)
     images, test_images = _load(data, test, limit, size)
+    if len(test_images) < 2:
+        raise InputError(
+            f"'{data}' leaves {len(test_images)} image for testing, expected at least 2: give ten images or more, "
+            "or a test set by --test."
+        )
     model = recipe.build()
     history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
     last = history[-1]
@@ -377,7 +383,8 @@ def _measured(model: Any, recipe: Any, images: Any, test_images: Any, history: l
     figures = measure(model, images, test_images, augmentation=PRESETS[recipe.augmentation])
     verdict = diagnose({**figures, "history": cosines(history, recipe)})
     return {**figures, **baselines(images, test_images, recipe.build),
-            "diagnosis": verdict.name, "evidence": verdict.evidence, "advice": verdict.advice}  # fmt: skip
+            "light": verdict.light, "diagnosis": verdict.name, "evidence": verdict.evidence,
+            "advice": verdict.advice}  # fmt: skip
 
 
 def _print_run(row: dict[str, Any]) -> None:
@@ -411,17 +418,28 @@ def _progress() -> bool:
 
 def main() -> None:
     """Runs the program; bad input ends it with one sentence and exit code 2, an interrupt with 130."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        sys.exit(_run())
+
+
+def _run() -> Any:
+    """The exit code of the command that was given."""
     try:
-        code = app(standalone_mode=False)
+        return app(standalone_mode=False)
     except InputError as error:
-        code = _say(str(error), 2)
+        return _say(str(error), 2)
     except KeyboardInterrupt:
-        code = _say("Interrupted: a run with --out goes on with --resume.", 130)
+        return _say("Interrupted: a run with --out goes on with --resume.", 130)
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
             raise
-        code = _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
-    sys.exit(code)
+        return _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
+
+
+def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """A warning as a sentence: which line of which file has raised it is nothing to who runs the program."""
+    print("Warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _say(sentence: str, code: int) -> int:
