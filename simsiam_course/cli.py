@@ -245,24 +245,43 @@ def report(
 
 @app.command()
 def checkpoints(
+    name: Annotated[
+        str,
+        typer.Argument(help="Nothing for the three of `patterns`, or cifar10 for the one of photographs."),
+    ] = "",
+    data: Annotated[str | None, typer.Option(help="cifar10: training images (default cifar10).")] = None,
+    test: Test = None,
+    epochs: Annotated[int | None, typer.Option(help="cifar10: passes over the training images.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="cifar10: folder of the run, which goes on if it was interrupted.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the weights (default: data/checkpoints of the clone).")
     ] = None,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Trains the weights that come with the course, healthy, collapsed and random, and writes their manifest."""
+    """Trains the weights that come with the course, healthy, collapsed and random, or those of cifar10."""
+    from . import weights
     from .train import resolve_device
-    from .weights import FOLDER, write
 
+    if name not in ("", weights.PHOTOS):
+        raise InputError(f"There are no weights '{name}' to make: give no name, or {weights.PHOTOS}.")
+    if not name and (data, test, epochs, run) != (None,) * 4:
+        raise InputError(f"--data, --test, --epochs and --run are for 'checkpoints {weights.PHOTOS}' only.")
     resolve_device(device)
-    folder = out or _lessons().parent / "data" / FOLDER
+    folder = out or _lessons().parent / "data" / weights.FOLDER
 
     def say(name: str, entry: dict[str, Any]) -> None:
         print(f"{name}: kNN {entry['figures']['knn']:.3f}, sha256 {entry['sha256'][:12]}", flush=True)
 
-    entries = write(folder, device=device, progress=_progress(), on_file=say)
-    _print_json(entries, json)
+    if name:
+        entry = weights.write_photos(folder, data=data or weights.PHOTOS, test=test, epochs=epochs, device=device,
+                                     run=run or Path("runs") / name, progress=_progress())  # fmt: skip
+        say(name, entry)
+        _print_json({name: entry}, json)
+    else:
+        _print_json(weights.write(folder, device=device, progress=_progress(), on_file=say), json)
 
 
 @app.command()
