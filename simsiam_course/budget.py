@@ -1,9 +1,9 @@
 """How long a training would take: here from measured steps, on a GPU estimated from what there is to compute.
 
-The work of one image is counted: the floating-point operations of the convolutions and matrix products of both views,
-forward and backward. This machine is measured. A GPU is estimated on the assumption that it reaches the same fraction of
-its data sheet's float32 peak as this processor reaches of its own best matrix product. Real loops reach less where they
-wait for data or memory, and more in lower precision: read an estimate as within a factor of two or three.
+The work of one image is counted: the floating-point operations of the convolutions and matrix products of both
+views, forward and backward. This machine is measured. A GPU is estimated on the assumption that it reaches the same
+fraction of its data sheet's float32 peak as this processor reaches of its own best matrix product. Real loops reach
+less where they wait for data or memory, and more in lower precision: an estimate gives the order of magnitude.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ def budget_table(budgets: list[Budget]) -> str:
 
 def _duration(hours: float) -> str:
     """Hours as a person says them."""
+    if 60 * hours < 1:
+        return "under a minute"
     if hours < 1:
         return f"{60 * hours:.0f} min"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"

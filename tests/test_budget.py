@@ -15,21 +15,19 @@ from simsiam_course.recipe import Recipe
 SMALL = Recipe(batch_size=8)
 
 
-def test_the_operations_are_those_of_the_layers_forward_and_twice_backward():
-    """Two for each weight and place of use, three passes (not for the first layer's input), two views."""
-    model, counted = SMALL.build(), [0.0]
-    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+def test_the_operations_are_those_of_the_layers_forward_and_at_most_twice_that_backward():
+    """Two for each weight at each place of use, in both views; no gradient is needed of the images themselves."""
+    model, forward = SMALL.build(), [0.0]
 
     def count(module, inputs, y):
-        weights = module.weight.numel() / module.weight.shape[0]
-        passes = 2 if module is layers[0] else 3
-        counted[0] += 2 * passes * weights * y.numel()
+        forward[0] += 2 * module.weight[0].numel() * y.numel()
 
-    for layer in layers:
-        layer.register_forward_hook(count)
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
     x = patterns(8).images.float()
     model(x, x)
-    assert operations_per_image(SMALL, patterns(16)) == pytest.approx(counted[0] / 8, rel=0.02)
+    assert 2.7 < operations_per_image(SMALL, patterns(16)) / (forward[0] / 8) <= 3
 
 
 def test_a_gpu_is_as_much_faster_as_the_rule_says(monkeypatch):
@@ -55,9 +53,9 @@ def test_it_is_measured_for_any_preset_and_an_unknown_one_is_refused():
 
 def test_the_table_has_a_line_for_each_recipe_and_says_its_assumption():
     made = [Budget("a", 10**6, 2e9, 50.0, 0.4, {"here": 0.5, "T4": 72.0}),
-            Budget("longer", 10**7, 2e9, 50.0, 0.3, {"here": 5.0, "T4": 0.01})]  # fmt: skip
+            Budget("longer", 10**7, 2e9, 50.0, 0.3, {"here": 5.0, "T4": 0.001})]  # fmt: skip
     head, first, second, foot = budget_table(made).splitlines()
     assert head.split()[-3:] == ["here", "T4,", "est."]
     assert first.split() == ["a", "1.0", "M", "2.00", "50", "30", "min", "3", "days"]
-    assert second.split() == ["longer", "10.0", "M", "2.00", "50", "5.0", "h", "1", "min"]
+    assert second.split() == ["longer", "10.0", "M", "2.00", "50", "5.0", "h", "under", "a", "minute"]
     assert foot == "Estimates assume the fraction of the peak that was reached here (40%, 30%)."
