@@ -29,7 +29,8 @@ from simsiam_course.backbones import TINY_WIDTHS, tiny
 from simsiam_course.data import ImageSet, load_pair
 from simsiam_course.errors import InputError
 from simsiam_course.files import append_line, check_folder, read_lines, write_lines
-from simsiam_course.recipe import PHOTOS, Recipe
+from simsiam_course.presets import PHOTOS
+from simsiam_course.recipe import Recipe
 
 LEDGER, CURVES = SPEED.parent / "diagnoses.jsonl", SPEED.parent / "unlabelled.jsonl"
 FIRST_SEED = 100

@@ -6,10 +6,11 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from simsiam_course.doctor import cpu_name
 
 MATRIX = 2048  # side of the matrices whose product shows the rate: large enough to be all arithmetic
 COPIED = 2**28  # bytes: larger than the caches of a laptop
@@ -18,7 +19,7 @@ COPIED = 2**28  # bytes: larger than the caches of a laptop
 def describe(device: str = "cpu") -> dict[str, Any]:
     """The hardware and the versions that a figure was measured with: what every row of the ledger names."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -65,10 +66,3 @@ def _best(work: Callable[[], Any], device: str, times: int = 10) -> float:
         wait(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[2:])
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

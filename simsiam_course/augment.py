@@ -10,7 +10,7 @@ apart from applying, so that a process can draw for the whole batch and apply it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -27,10 +27,11 @@ GREY = (0.2989, 0.587, 0.114)  # the same as torchvision rounds it: these sum to
 class Augmentation:
     """How far two views of one image may differ; one strength or probability per knob, 0 switches it off.
 
-    Order: crop, flip, brightness, contrast, saturation, hue, grayscale, blur, solarize (torchvision's jitter
-    draws the order of its four). Pixels may leave [0, 1]: nothing is clamped, between the steps or at the
-    end.
-    Raises InputError for a value outside its range. Source: App. A and D; solarization is BYOL's.
+    Order: crop, flip, vertical flip, turn, brightness, contrast, saturation, hue, grayscale, blur, solarize
+    (torchvision's jitter draws the order of its four). Pixels may leave [0, 1]: nothing is clamped, between
+    the steps or at the end.
+    Raises InputError for a value outside its range. Source: App. A and D; solarization is BYOL's, vertical
+    flip and turn are for pictures without an up and a down.
     """
 
     crop_scale: tuple[float, float] = (0.2, 1.0)
@@ -57,9 +58,13 @@ class Augmentation:
     """Standard deviation of the blur in pixels, uniform between the two."""
     solarize: float = 0.0
     """Probability that pixels above one half are inverted."""
+    vertical_flip: float = 0.0
+    """Probability of a flip upside down."""
+    turn: float = 0.0
+    """Probability of a turn by one, two or three quarters; .75 makes all four directions as likely."""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "gray", "blur", "solarize"):
+        for name in ("flip", "jitter", "gray", "blur", "solarize", "vertical_flip", "turn"):
             _check_range(name, getattr(self, name), 0, 1)
         for name in ("brightness", "contrast", "saturation"):
             _check_range(name, getattr(self, name), 0, math.inf)
@@ -75,7 +80,8 @@ class Augmentation:
         `box` (n, 4) top, left, height, width as fractions of the image; `flip`, `gray`, `solarize` (n,) bool;
         `brightness`, `contrast`, `saturation` (n,) factors; `hue` (n,) turns; `blur` (n,) sigma in pixels or
         0.
-        `blur` and `solarize` are absent where their probability is 0, so that nobody needs to ask the device.
+        `blur`, `solarize`, `vertical_flip` and `turn` (quarters, counter-clockwise) are absent where their
+        probability is 0, so that nobody needs to ask the device.
         Raises InputError for n < 1.
         """
         if n < 1:
@@ -102,6 +108,13 @@ class Augmentation:
             parameters["blur"] = torch.where(blur < self.blur, _between(sigma, *self.blur_sigma), 0.0)
         if self.solarize > 0:
             parameters["solarize"] = solarize < self.solarize
+        if self.vertical_flip > 0 or self.turn > 0:  # drawn last: all else is as it was without them
+            vertical, turn = torch.rand(n, 2, generator=generator, device=device).unbind(1)
+            if self.vertical_flip > 0:
+                parameters["vertical_flip"] = vertical < self.vertical_flip
+            if self.turn > 0:
+                quarters = (turn * (3 / self.turn)).long().clamp(max=2) + 1
+                parameters["turn"] = torch.where(turn < self.turn, quarters, 0)
         return parameters
 
     def _draw_box(self, area: Tensor, ratio: Tensor, where: Tensor) -> Tensor:
@@ -132,7 +145,9 @@ class Augmentation:
             )
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 would drop the pixels' low bits
             drawn = {name: value.to(images.device) for name, value in parameters.items()}
-            x = crop(images.float(), drawn["box"], drawn["flip"])
+            x = crop(
+                images.float(), drawn["box"], drawn["flip"], drawn.get("vertical_flip"), drawn.get("turn")
+            )
             colours = colour_map(
                 drawn["brightness"],
                 drawn["contrast"],
@@ -209,16 +224,32 @@ def sampling_matrix(start: Tensor, length: Tensor, size: int, flip: Tensor | Non
     return (position[:, :, None] - pixels).abs_().neg_().add_(1).clamp_(min=0)  # (B, size, size)
 
 
-def crop(images: Tensor, box: Tensor, flip: Tensor | None = None) -> Tensor:
-    """Cut each image's box out, scale it to the image's size and flip it where asked.
+def crop(
+    images: Tensor,
+    box: Tensor,
+    flip: Tensor | None = None,
+    vertical_flip: Tensor | None = None,
+    turn: Tensor | None = None,
+) -> Tensor:
+    """Cut each image's box out, scale it to the image's size, flip and turn it where asked.
 
-    images: float (B, 3, H, W); box: (B, 4) top, left, height, width as fractions of the image;
-    flip: (B,) bool. Returns float (B, 3, H, W).
+    images: float (B, 3, H, W); box: (B, 4) top, left, height, width as fractions of the image; flip,
+    vertical_flip: (B,) bool, left-right and upside down; turn: (B,) int64, quarters counter-clockwise, after
+    the flips. Returns float (B, 3, H, W). Raises InputError for a turn of images that are not square.
+    A quarter turn is a mirror and a transpose, so that turning costs one pass over the images.
     """
     top, left, height, width = box.unbind(1)
-    rows = sampling_matrix(top, height, images.shape[2])
+    if turn is not None:
+        if images.shape[2] != images.shape[3]:
+            size = "x".join(map(str, images.shape[2:]))
+            raise InputError(f"images are {size} pixels, but only square ones can be turned: set turn to 0")
+        mirrored, upside = (turn == 1) | (turn == 2), turn >= 2
+        flip = mirrored if flip is None else flip ^ mirrored
+        vertical_flip = upside if vertical_flip is None else vertical_flip ^ upside
+    rows = sampling_matrix(top, height, images.shape[2], vertical_flip)
     columns = sampling_matrix(left, width, images.shape[3], flip)
-    return _resample(images, rows, columns)
+    x = _resample(images, rows, columns)
+    return x if turn is None else torch.where((turn % 2 == 1)[:, None, None, None], x.mT, x)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
@@ -387,4 +418,8 @@ PRESETS: dict[str, Augmentation] = {
         jitter=0.0,
         gray=0.0,
     ),
+    "satellite": Augmentation(  # from above there is no up; what grows there shows in its colour
+        vertical_flip=0.5, turn=0.75, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, gray=0.05
+    ),
 }
+PRESETS["digits_flip"] = replace(PRESETS["digits"], flip=0.5)  # to see what it does to a 2 (lesson 09)

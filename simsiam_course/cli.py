@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .errors import InputError
+from .presets import WHAT_FOR
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Build SimSiam, take out its parts, and watch what happens.",
 )  # fmt: skip
 
+_PRESETS = "\n".join(["\b", "Presets:", *(f"  {name:<16} {said}" for name, said in WHAT_FOR.items())])
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Data = Annotated[
@@ -55,7 +58,7 @@ def demo(
     _print_json(result, json)
 
 
-@app.command()
+@app.command(epilog=_PRESETS)
 def train(
     data: Data,
     test: Test = None,
@@ -64,11 +67,15 @@ def train(
     backbone: Annotated[
         str | None, typer.Option(help="tiny, tiny_half, tiny_double, resnet18 or resnet50.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A recipe and its augmentations, see below; other options go before it."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, two views each.")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate per 256 images (default .8; .3 for all but patterns, digits)."),
+        typer.Option(help="Learning rate per 256 images (default: the preset's)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Initialisation, order and augmentations.")] = None,
     method: Annotated[
@@ -80,7 +87,7 @@ def train(
     ] = None,
     augmentation: Annotated[
         str | None,
-        typer.Option(help="A list: patterns, crop_and_flip, digits, cifar, imagenet, simclr, no_crop, ..."),
+        typer.Option(help="A list: patterns, crop_and_flip, digits, satellite, cifar, imagenet, simclr, ..."),
     ] = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
@@ -98,7 +105,7 @@ def train(
     resolve_device(device)
     if resume and out is None:
         raise InputError("--resume needs --out: name the folder of the run to go on with.")
-    recipe = _recipe(given, data, out if resume else None)
+    recipe = _recipe(given, data, preset, out if resume else None)
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
     from .checkpoint import holds_run
 
@@ -108,6 +115,11 @@ def train(
 
     check_folder(folder)
     images, test_images = _load(data, test, limit, size)
+    if len(test_images) < 2:
+        raise InputError(
+            f"'{data}' leaves {len(test_images)} image for testing, expected at least 2: give ten images or more, "
+            "or a test set by --test."
+        )
     model = recipe.build()
     history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
     last = history[-1]
@@ -233,24 +245,43 @@ def report(
 
 @app.command()
 def checkpoints(
+    name: Annotated[
+        str,
+        typer.Argument(help="Nothing for the three of `patterns`, or cifar10 for the one of photographs."),
+    ] = "",
+    data: Annotated[str | None, typer.Option(help="cifar10: training images (default cifar10).")] = None,
+    test: Test = None,
+    epochs: Annotated[int | None, typer.Option(help="cifar10: passes over the training images.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="cifar10: folder of the run, which goes on if it was interrupted.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the weights (default: data/checkpoints of the clone).")
     ] = None,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Trains the weights that come with the course, healthy, collapsed and random, and writes their manifest."""
+    """Trains the weights that come with the course, healthy, collapsed and random, or those of cifar10."""
+    from . import weights
     from .train import resolve_device
-    from .weights import FOLDER, write
 
+    if name not in ("", weights.PHOTOS):
+        raise InputError(f"There are no weights '{name}' to make: give no name, or {weights.PHOTOS}.")
+    if not name and (data, test, epochs, run) != (None,) * 4:
+        raise InputError(f"--data, --test, --epochs and --run are for 'checkpoints {weights.PHOTOS}' only.")
     resolve_device(device)
-    folder = out or _lessons().parent / "data" / FOLDER
+    folder = out or _lessons().parent / "data" / weights.FOLDER
 
     def say(name: str, entry: dict[str, Any]) -> None:
         print(f"{name}: kNN {entry['figures']['knn']:.3f}, sha256 {entry['sha256'][:12]}", flush=True)
 
-    entries = write(folder, device=device, progress=_progress(), on_file=say)
-    _print_json(entries, json)
+    if name:
+        entry = weights.write_photos(folder, data=data or weights.PHOTOS, test=test, epochs=epochs, device=device,
+                                     run=run or Path("runs") / name, progress=_progress())  # fmt: skip
+        say(name, entry)
+        _print_json({name: entry}, json)
+    else:
+        _print_json(weights.write(folder, device=device, progress=_progress(), on_file=say), json)
 
 
 @app.command()
@@ -340,16 +371,18 @@ def _formula(method: str) -> dict[str, Any]:
     return dict(FORMULAS.get(method, {"method": method})) | {"method": method}
 
 
-def _recipe(given: dict[str, Any], data: str, resumed: Path | None) -> Any:
+def _recipe(given: dict[str, Any], data: str, preset: str | None, resumed: Path | None) -> Any:
     """The recipe of a new run, or that of the run to go on with, which what is given must not contradict."""
     from .checkpoint import RECIPE, check_same_recipe, holds_run, read_recipe
-    from .recipe import PHOTOS, Recipe
+    from .presets import preset as knobs_of
+    from .presets import preset_of
+    from .recipe import Recipe, settled
 
+    named = {} if preset is None else settled(preset)
     if resumed is None or not holds_run(resumed):
-        preset = {"augmentation": data} if data in ("patterns", "digits") else PHOTOS
-        return Recipe.from_dict({**preset, **given})
+        return Recipe.from_dict({**knobs_of(preset or preset_of(data)), **given})
     recipe = read_recipe(resumed)
-    check_same_recipe(recipe, recipe.replace(**given), resumed / RECIPE)
+    check_same_recipe(recipe, recipe.replace(**{**named, **given}), resumed / RECIPE)
     return recipe
 
 
@@ -369,7 +402,8 @@ def _measured(model: Any, recipe: Any, images: Any, test_images: Any, history: l
     figures = measure(model, images, test_images, augmentation=PRESETS[recipe.augmentation])
     verdict = diagnose({**figures, "history": cosines(history, recipe)})
     return {**figures, **baselines(images, test_images, recipe.build),
-            "diagnosis": verdict.name, "evidence": verdict.evidence, "advice": verdict.advice}  # fmt: skip
+            "light": verdict.light, "diagnosis": verdict.name, "evidence": verdict.evidence,
+            "advice": verdict.advice}  # fmt: skip
 
 
 def _print_run(row: dict[str, Any]) -> None:
@@ -403,17 +437,28 @@ def _progress() -> bool:
 
 def main() -> None:
     """Runs the program; bad input ends it with one sentence and exit code 2, an interrupt with 130."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        sys.exit(_run())
+
+
+def _run() -> Any:
+    """The exit code of the command that was given."""
     try:
-        code = app(standalone_mode=False)
+        return app(standalone_mode=False)
     except InputError as error:
-        code = _say(str(error), 2)
+        return _say(str(error), 2)
     except KeyboardInterrupt:
-        code = _say("Interrupted: a run with --out goes on with --resume.", 130)
+        return _say("Interrupted: a run with --out goes on with --resume.", 130)
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
             raise
-        code = _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
-    sys.exit(code)
+        return _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
+
+
+def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """A warning as a sentence: which line of which file has raised it is nothing to who runs the program."""
+    print("Warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _say(sentence: str, code: int) -> int:

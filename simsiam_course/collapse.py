@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Real
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -121,6 +122,9 @@ def uniformity(z: Tensor) -> float:
     return torch.pdist(unit_rows(z)).square().mul(-2).exp().mean().log().item()
 
 
+LIGHTS = {"healthy": "green", "too short": "amber", "not learning": "amber", "unknown": "amber"}  # else red
+
+
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
     """A name for what the numbers show, the numbers that show it, and what to do; its repr says all three."""
@@ -128,6 +132,11 @@ class Diagnosis:
     name: str
     evidence: str
     advice: str
+
+    @property
+    def light(self) -> str:
+        """As a traffic light: green for healthy, amber where nothing is proved, red for a failure."""
+        return LIGHTS.get(self.name, "red")
 
     def __repr__(self) -> str:
         return f"{self.name[0].upper()}{self.name[1:]}: {self.evidence}. {self.advice}"
@@ -226,6 +235,27 @@ def diagnose(measurements: Mapping[str, object]) -> Diagnosis:
             return Diagnosis(rule.name, f"{rule.meaning} ({evidence})", rule.advice)
     doubts = ", ".join(said for holds, said in _checks(HEALTHY, facts, dim) if not holds)
     return Diagnosis("unknown", f"no failure is seen and health is not proved ({doubts})", UNKNOWN)
+
+
+class Item(NamedTuple):
+    """A line of a health card: a fact, its value here (None: not known), what is wanted, and whether it holds."""
+
+    fact: str
+    value: float | None
+    wanted: str
+    holds: bool
+
+
+def checklist(measurements: Mapping[str, object]) -> list[Item]:
+    """What health asks of a run, fact by fact; measurements as `diagnose` takes them. InputError as there."""
+    facts, dim = _facts(measurements)
+    items = []
+    for (fact, comparison, threshold), (holds, _) in zip(
+        HEALTHY.conditions, _checks(HEALTHY, facts, dim), strict=True
+    ):
+        least = min(threshold, 0.75 * dim) if fact == "effective_rank" else threshold
+        items.append(Item(fact, facts.get(fact), f"{COMPARISONS[comparison][1]} {least:.3g}", holds))
+    return items
 
 
 def _checks(rule: Rule, facts: dict[str, float], dim: float) -> Iterator[tuple[bool, str]]:

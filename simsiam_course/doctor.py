@@ -48,6 +48,14 @@ def examine() -> dict[str, Any]:
     }
 
 
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def sentences(found: dict[str, Any]) -> list[str]:
     """The findings for a person, and what to do where something is missing."""
     missing = [name for name, version in found["versions"].items() if version is None]

@@ -1,7 +1,7 @@
 """Every knob of a run, in one place, each with its reason.
 
 A `Recipe` says how to train; it knows nothing of the images. The defaults are the short budget that teaches in
-half a minute on two CPU cores; the paper's own settings are `PRESETS["paper_cifar10"]`.
+half a minute on two CPU cores; the paper's own settings are `PRESETS["paper_cifar10"]` (presets.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from .augment import PRESETS as AUGMENTATIONS
 from .errors import InputError, check_choice, check_number, check_whole
 from .model import BACKBONES, OUTPUT_BN, PREDICTORS, STOP_GRADIENT, SimSiam, create_backbone
+from .presets import PRESETS, preset
 from .relatives import METHODS
 
 SCHEDULES = ("stable_decay", "cosine", "constant")
@@ -180,16 +181,10 @@ class Recipe:
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
 
-PAPER_CIFAR10: dict[str, Any] = {  # App. D; 91.8 % linear after 800 passes
-    "backbone": "resnet18", "projection_dim": 2048, "hidden_dim": 2048, "predictor_hidden_dim": 512,
-    "augmentation": "cifar", "epochs": 800, "batch_size": 512, "lr": 0.03, "schedule": "cosine", "warmup_steps": 0,
-    "nesterov": False, "predictor_lr": 1.0,
-}  # fmt: skip
-# Photographs are harder than patterns: at half the rate the rank of z stays higher. 20,000 CIFAR-10 images, 6 passes,
-# seed 0: kNN 46.3 % at rank 11.8 with lr .3, 45.1 % at 6.9 with .6 (raw pixels 41.7 %).
-PHOTOS: dict[str, Any] = {"augmentation": "cifar", "lr": 0.3, "warmup_steps": 20, "predictor_lr": 1.0,
-                          "nesterov": False}  # fmt: skip
-PRESETS: dict[str, dict[str, Any]] = {"default": {}, "photos": PHOTOS, "paper_cifar10": PAPER_CIFAR10}
+def settled(name: str) -> dict[str, Any]:
+    """Every knob that any preset sets, with its value under this one: by these presets are told apart."""
+    knobs = Recipe.from_dict(preset(name)).to_dict()
+    return {knob: knobs[knob] for knob in {knob for one in PRESETS.values() for knob in one}}
 
 
 def learning_rate(

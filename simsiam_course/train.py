@@ -122,7 +122,7 @@ class Trainer:
         if recipe.batch_size > len(images):
             raise InputError(
                 f"The batch of {recipe.batch_size} is larger than the training set of {len(images)} images: "
-                "choose a smaller batch or more images."
+                f"give a batch of at most {len(images)} (--batch-size), or more images."
             )
         if isinstance(model, MovingAverage) and model.bank_size < len(images):
             raise InputError(

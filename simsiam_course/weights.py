@@ -1,7 +1,8 @@
-"""The weights that come with the course: a healthy, a collapsed and a random network.
+"""The weights that come with the course: a healthy, a collapsed and a random network, and one trained on photographs.
 
-`load_or_train(name)` loads them in a second where they are there and intact, trains them where they are not, and says
-which of the two it did. `write` makes them: `simsiam-course checkpoints`.
+`load_or_train(name)` loads the first three in a second where they are there and intact, trains them where they are
+not, and says which of the two it did. `write` makes them: `simsiam-course checkpoints`. The fourth takes longer than a
+lesson and needs a download, so it is loaded or left out; `write_photos` makes it: `simsiam-course checkpoints cifar10`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from torch import nn
 
 from . import data_file
 from .augment import PRESETS
-from .checkpoint import load_weights, save_weights
+from .checkpoint import holds_run, load_weights, save_weights
 from .data import ImageSet, load_pair
 from .errors import InputError, check_choice
-from .evaluate import measure, random_backbone
+from .evaluate import baselines, measure, random_backbone
 from .files import atomic_write, json_bytes, make_folder
+from .presets import preset
 from .recipe import Recipe
 from .train import fit, resolve_device
 
@@ -33,6 +35,7 @@ SWITCHES: dict[str, dict[str, Any]] = {  # in which each differs from `Recipe()`
     "random": {},  # untrained, but for the statistics of its batch norms
 }
 FIGURES = ("knn", "linear", "std", "effective_rank", "loss")
+PHOTOS = "cifar10"  # the fourth network, and the data that it is trained on
 
 
 def load_or_train(
@@ -66,7 +69,7 @@ def _origin(name: str) -> str:
 
 
 def load(name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """A network that came with the course, and what the manifest says of it.
+    """A network that came with the course, also `cifar10`, and what the manifest says of it.
 
     Errors: `InputError` where the file is missing, or is not the one that the manifest names.
     """
@@ -125,8 +128,7 @@ def write(
 
     Errors: `InputError` where the folder cannot be written, or SIMSIAM_QUICK would cut the training short.
     """
-    if os.environ.get("SIMSIAM_QUICK"):
-        raise InputError("SIMSIAM_QUICK ends every training after 30 steps: unset it to make weights.")
+    _check_whole_runs()
     place = make_folder(folder)
     train, test = load_pair(DATA)
     entries: dict[str, Any] = {}
@@ -135,15 +137,92 @@ def write(
         found = measure(model, train, test, augmentation=PRESETS[own.augmentation])
         path = place / f"{name}.safetensors"
         save_weights(path, model, own, trained=name != "random")
-        entries[name] = {
-            "file": path.name,
-            "sha256": sha256(path),
-            "trained": name != "random",
-            "data": DATA,
-            "seed": SEED,
-            "figures": {key: found[key] for key in FIGURES},
-            "recipe": own.to_dict(),
-        }
+        entries[name] = _entry(path, own, found, trained=name != "random", data=DATA)
         on_file(name, entries[name])
-    atomic_write(place / MANIFEST, json_bytes(entries, indent=2) + b"\n")
+    return _note(place, entries)
+
+
+def write_photos(
+    folder: str | Path,
+    *,
+    data: str = PHOTOS,
+    test: str | None = None,
+    run: str | Path,
+    epochs: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Trains the small backbone on photographs, writes `cifar10.safetensors` and its entry of the manifest.
+
+    `data` and `test` as `load_pair` takes them; `run` is the folder of the run, with which an interrupted one goes on.
+    The recipe is the preset `photos`. The entry, which comes back, says what it was trained on, for how long and on
+    which hardware, and gives the figures of the last pass. Errors: `InputError` as `load_pair` and `fit` have them,
+    where the folder cannot be written, or SIMSIAM_QUICK would cut the training short.
+    """
+    _check_whole_runs()
+    own = Recipe.from_dict(
+        {**preset("photos"), "seed": SEED, **({} if epochs is None else {"epochs": epochs})}
+    )
+    place = make_folder(folder)
+    images, test_images = load_pair(data, test=test)
+    model = own.build()
+    history = fit(model, images, own, device=device, out=run, resume=holds_run(run), progress=progress)
+    found = measure(model, images, test_images, augmentation=PRESETS[own.augmentation])
+    found |= baselines(images, test_images, own.build, seed=SEED)
+    path = place / f"{PHOTOS}.safetensors"
+    model.cpu()
+    save_weights(path, model, own, trained=True)
+    entry = _entry(path, own, found, trained=True, data=images.name) | {
+        "images": len(images),
+        "test_images": len(test_images),
+        "fingerprint": images.fingerprint(),
+        "images_seen": history[-1]["images_seen"],
+        "seconds": history[-1]["seconds"],
+        "hardware": _hardware(device),
+        "baselines": {key: found[key] for key in ("raw_pixels_knn", "random_backbone_knn")},
+    }
+    _note(place, {PHOTOS: entry})
+    return entry
+
+
+def _check_whole_runs() -> None:
+    if os.environ.get("SIMSIAM_QUICK"):
+        raise InputError("SIMSIAM_QUICK ends every training after 30 steps: unset it to make weights.")
+
+
+def _entry(path: Path, own: Recipe, found: dict[str, Any], *, trained: bool, data: str) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return {
+        "file": path.name,
+        "sha256": sha256(path),
+        "trained": trained,
+        "data": data,
+        "seed": SEED,
+        "figures": {key: found[key] for key in FIGURES},
+        "recipe": own.to_dict(),
+    }
+
+
+def _note(place: Path, entries: dict[str, Any]) -> dict[str, Any]:
+    """Puts entries into the manifest of a folder, beside those of other files, and gives these back."""
+    path = place / MANIFEST
+    try:
+        known = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError:
+        known = {}
+    known = known if isinstance(known, dict) else {}
+    kept = {name: entry for name, entry in known.items() if name in (*SWITCHES, PHOTOS)}
+    order = [name for name in (*SWITCHES, PHOTOS) if name in {**kept, **entries}]
+    atomic_write(path, json_bytes({name: {**kept, **entries}[name] for name in order}, indent=2) + b"\n")
     return entries
+
+
+def _hardware(device: str) -> str:
+    """What the training ran on, in words."""
+    import torch
+
+    from .doctor import cpu_name
+
+    if resolve_device(device).type == "cuda":
+        return torch.cuda.get_device_name(0)
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"

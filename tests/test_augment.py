@@ -31,7 +31,7 @@ MEAN, STD = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.25, 0.24, 0.26])
 OFF = Augmentation(
     crop_scale=(1, 1), crop_ratio=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, hue=0, gray=0
 )
-EVERYTHING = Augmentation(blur=0.5, solarize=0.5)
+EVERYTHING = Augmentation(blur=0.5, solarize=0.5, vertical_flip=0.5, turn=0.75)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -81,6 +81,40 @@ def test_crop_sees_no_pixel_outside_its_box():
     outside[:, :, 8:24, 10:20] = images[:, :, 8:24, 10:20]
     box = torch.tensor([[8 / 32, 10 / 32, 16 / 32, 10 / 32]])
     assert torch.equal(crop(images, box), crop(outside, box))
+
+
+def test_turns_are_torchs_rot90_and_flips_torchs_flip_one_image_at_a_time():
+    images, n = random_images(64), 64
+    augmentation = dataclasses.replace(EVERYTHING, blur=0, solarize=0)
+    drawn = augmentation.draw(n, generator())
+    assert drawn["turn"].unique().tolist() == [0, 1, 2, 3] and 0 < drawn["vertical_flip"].sum() < n
+    still = {**drawn, "flip": torch.zeros(n, dtype=torch.bool)}
+    del still["turn"], still["vertical_flip"]
+    plain, views = (augmentation.apply(images, parameters, MEAN, STD) for parameters in (still, drawn))
+    for i in range(n):
+        expected = torch.flip(plain[i], [2]) if drawn["flip"][i] else plain[i]
+        expected = torch.flip(expected, [1]) if drawn["vertical_flip"][i] else expected
+        expected = torch.rot90(expected, int(drawn["turn"][i]), [1, 2])
+        torch.testing.assert_close(views[i], expected, atol=1e-5, rtol=0)
+
+
+def test_turns_and_vertical_flips_are_as_frequent_as_asked_and_change_no_other_draw():
+    n = 20_000
+    augmentation = dataclasses.replace(Augmentation(), vertical_flip=0.3, turn=0.6)
+    drawn, without = augmentation.draw(n, generator()), Augmentation().draw(n, generator())
+    assert drawn["vertical_flip"].float().mean() == pytest.approx(0.3, abs=0.015)
+    shares = torch.bincount(drawn["turn"], minlength=4) / n
+    assert shares.tolist() == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.015)
+    assert drawn.keys() - without.keys() == {"vertical_flip", "turn"}
+    assert all(torch.equal(drawn[name], without[name]) for name in without)
+
+
+def test_only_square_images_are_turned_and_any_are_flipped_upside_down():
+    images = random_images(4, 24, 40)
+    with pytest.raises(InputError, match="24x40 pixels, but only square ones"):
+        only(turn=1)(images, generator(), MEAN, STD)
+    view = only(vertical_flip=1)(images, generator(), MEAN, STD)
+    torch.testing.assert_close(view, normalise(images, MEAN, STD).flip(2), atol=2e-5, rtol=0)
 
 
 def test_crop_stays_inside_the_image_for_any_box():
@@ -317,6 +351,8 @@ def test_with_every_knob_off_a_view_is_the_normalised_image(size):
         {"gray": 1},
         {"blur": 1},
         {"solarize": 1},
+        {"vertical_flip": 1},
+        {"turn": 1},
     ],
     ids=lambda knob: next(iter(knob)),
 )
@@ -382,6 +418,7 @@ def test_parameters_of_another_batch_are_refused():
         {"flip": 1.1}, {"gray": -0.1}, {"jitter": math.nan}, {"blur": 2}, {"solarize": 2}, {"hue": 0.6},
         {"brightness": -1}, {"contrast": math.inf}, {"crop_scale": (0, 1)}, {"crop_scale": (0.5, 1.2)},
         {"crop_scale": (0.9, 0.1)}, {"crop_scale": (1,)}, {"crop_ratio": (-1, 1)}, {"blur_sigma": (0, 1)},
+        {"vertical_flip": 1.5}, {"turn": -0.5},
     ],
     ids=str,
 )  # fmt: skip
@@ -426,6 +463,14 @@ def test_cuda_makes_the_views_that_the_cpu_makes():
 def test_a_preset_of_the_ablation_differs_from_the_patterns_list_in_one_augmentation(name, knobs):
     assert PRESETS[name] == dataclasses.replace(PRESETS["patterns"], **knobs)
     assert PRESETS[name] != PRESETS["patterns"]
+
+
+def test_satellite_views_have_any_direction_and_digits_none_but_their_own():
+    assert PRESETS["satellite"].turn == 0.75 and PRESETS["satellite"].vertical_flip == 0.5
+    for name, flips in (("digits", False), ("digits_flip", True)):
+        drawn = PRESETS[name].draw(200, generator())
+        assert bool(drawn["flip"].any()) == flips and not {"turn", "vertical_flip"} & drawn.keys()
+    assert PRESETS["digits_flip"] == dataclasses.replace(PRESETS["digits"], flip=0.5)
 
 
 def test_what_is_left_out_happens_to_no_image_and_the_rest_goes_on():

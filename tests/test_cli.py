@@ -102,6 +102,45 @@ def test_resume_goes_on_with_the_runs_own_recipe_and_refuses_a_contradiction(cap
     assert code == 2 and "another recipe (lr 0.3 and 0.5)" in err
 
 
+def recipe_of(capsys, sets, folder, *options):
+    code, _, err = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--limit", 32,
+                        "--batch-size", 16, "--epochs", 1, "--out", folder, *options)  # fmt: skip
+    assert code == 0, err
+    return ckpt.read_recipe(folder)
+
+
+def test_a_preset_is_a_recipe_and_what_is_given_goes_before_it(capsys, sets, tmp_path):
+    from simsiam_course.presets import SATELLITE
+
+    recipe = recipe_of(capsys, sets, tmp_path / "named", "--preset", "satellite")
+    assert {**recipe.to_dict(), **SATELLITE, "epochs": 1} == recipe.to_dict()
+    recipe = recipe_of(capsys, sets, tmp_path / "given", "--preset", "satellite", "--lr", 0.07)
+    assert (recipe.lr, recipe.augmentation) == (0.07, "satellite")
+    recipe = recipe_of(capsys, sets, tmp_path / "none")
+    assert (recipe.lr, recipe.augmentation) == (0.3, "cifar")  # a file's images are taken for photographs
+
+
+def test_a_run_goes_on_with_its_own_preset_and_with_no_other(capsys, sets, tmp_path):
+    recipe = recipe_of(capsys, sets, tmp_path, "--preset", "digits", "--seed", 3)
+    options = ("--resume", "--preset", "digits")
+    assert recipe_of(capsys, sets, tmp_path, *options) == recipe  # the seed need not be said again
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for other in ("default", "satellite"):
+        code, _, err = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--limit", 32, "--batch-size",
+                            16, "--epochs", 1, "--out", tmp_path, "--resume", "--preset", other)  # fmt: skip
+        assert code == 2 and "another recipe (" in err and "augmentation digits and" in err
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_help_of_train_has_a_line_for_every_preset(capsys):
+    from simsiam_course.presets import PRESETS, WHAT_FOR
+
+    assert WHAT_FOR.keys() == PRESETS.keys()
+    lines = [line.strip() for line in call(capsys, "train", "--help")[1].splitlines()]
+    for name, said in WHAT_FOR.items():
+        assert any(line.split() == [name, *said.split()] for line in lines), name
+
+
 @pytest.mark.parametrize("data", ["folder:{}/pets", "folder:{}/pets/cat", "digits"])
 def test_pictures_in_folders_with_and_without_classes_train(capsys, sets, tmp_path, data):
     code, out, _ = call(capsys, "train", "--data", data.format(sets), *QUICK, "--limit", 64, "--size", 16,
@@ -111,6 +150,86 @@ def test_pictures_in_folders_with_and_without_classes_train(capsys, sets, tmp_pa
     labelled = not data.endswith("cat")
     assert (result["knn"] is not None) == (result["linear"] is not None) == labelled
     assert labelled or "fewer than two classes" in result["note"]
+
+
+def save(path, mode="RGB", size=(20, 30), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(path.name) * size[0]).integers(
+        0, 255, (size[1], size[0], 3), dtype=np.uint8
+    )
+    Image.fromarray(noise).convert(mode).save(path, **options)
+
+
+def odd_folder(place):
+    """Two classes of what people really have in their folders: 20 pictures that can be read and 3 that cannot."""
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    for name in ("Bäume", "道"):
+        save(place / name / "grey.png", "L", (300, 20))
+        save(place / name / "clear.PNG", "RGBA", (1, 90))
+        save(place / name / "palette.gif", "P")
+        save(place / name / "print.JPG", "CMYK")
+        save(place / name / "turned.jpeg", exif=upside_down)
+        save(place / name / "deep" / "er" / "fax.tif", "1", (900, 700))
+        save(place / name / "with space's.webp", "RGB")
+        save(place / name / "bits.bmp", "L", (8, 8))
+        frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+        frames[0].save(place / name / "moving.gif", save_all=True, append_images=frames[1:])
+        Image.fromarray((np.arange(400).reshape(20, 20) * 160).astype(np.uint16)).save(
+            place / name / "x16.png"
+        )
+    save(place / "道" / ".hidden.png")
+    save(place / ".thumbnails" / "a.png")
+    (place / "道" / "notes.txt").write_text("no picture")
+    (place / "道" / "empty.jpg").write_bytes(b"")
+    whole = (place / "道" / "turned.jpeg").read_bytes()
+    (place / "道" / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (place / "道" / "text.png").write_text("no picture")
+    return place
+
+
+def test_a_folder_of_odd_pictures_trains_and_is_diagnosed_without_a_word_of_code(capsys, tmp_path):
+    data = ("--data", f"folder:{odd_folder(tmp_path / 'odd')}", "--json")
+    code, out, err = call(capsys, "train", *data, "--batch-size", 8, "--epochs", 2, "--out", tmp_path / "run")
+    trained = json.loads(out.splitlines()[-1])
+    assert code == 0 and "Traceback" not in err and "folders.py" not in err
+    (warning,) = [line for line in err.splitlines() if line.startswith("Warning:")]
+    assert "Skipped 3 broken pictures" in warning
+    assert all(name in warning for name in ("empty.jpg", "half.jpg", "text.png"))
+    assert (
+        trained["images_seen"] == 32 and trained["knn"] is not None
+    )  # 16 pictures to learn from, 4 for testing
+    assert (trained["light"], trained["diagnosis"]) == ("amber", "too short")
+    code, out, _ = call(capsys, "evaluate", tmp_path / "run", *data)
+    evaluated = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert all(
+        evaluated[key] == trained[key] for key in ("knn", "std", "loss", "diagnosis", "light", "advice")
+    )
+
+
+@pytest.mark.parametrize(("count", "said"), [
+    (1, "too few to set 20% aside"), (6, "leaves 1 image for testing, expected at least 2"),
+    (12, "give a batch of at most 10 (--batch-size), or more images"),
+])  # fmt: skip
+def test_very_few_pictures_are_one_sentence_before_any_training(capsys, tmp_path, count, said):
+    for i in range(count):
+        save(tmp_path / "few" / f"{i}.png", size=(20 + i, 20))
+    code, _, err = call(capsys, "train", "--data", f"folder:{tmp_path / 'few'}", "--out", tmp_path / "run")
+    sentences = [line for line in err.splitlines() if line and not line.startswith("reading")]
+    assert code == 2 and len(sentences) == 1 and said in sentences[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_one_class_are_trained_and_evaluated_without_labels(capsys, tmp_path):
+    for i in range(20):
+        save(tmp_path / "one" / "cat" / f"{i}.png", size=(20 + i, 20))
+    data = ("--data", f"folder:{tmp_path / 'one'}", "--json")
+    for arguments in (("train", *data, "--batch-size", 8, "--epochs", 1, "--out", tmp_path / "run"),
+                      ("evaluate", tmp_path / "run", *data)):  # fmt: skip
+        code, out, _ = call(capsys, *arguments)
+        result = json.loads(out.splitlines()[-1])
+        assert code == 0 and result["knn"] is None and "fewer than two classes" in result["note"]
 
 
 BAD = {
@@ -148,6 +267,11 @@ BAD = {
     "out is a file": (["train", "--data", "patterns", "--out", "{}/words/a.txt"], "a.txt"),
     "demo in a file": (["demo", "--out", "{}/words/a.txt/demo"], "a.txt"),
     "demo of no seeds": (["demo", "--seeds", "0"], "--seeds"),
+    "unknown preset": (["train", "--data", "patterns", "--preset", "satelite"], "did you mean 'satellite'?"),
+    "a preset like no other": (
+        ["train", "--data", "patterns", "--preset", "x"],
+        "choose one of default, digits",
+    ),
     "unknown method": (["train", "--data", "patterns", "--method", "dino"], "method is 'dino'"),
     "experiment and all": (["ablate", "collapse", "--all"], "takes one of"),
     "experiment and list": (["ablate", "collapse", "--list"], "takes one of"),

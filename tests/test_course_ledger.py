@@ -81,6 +81,11 @@ def test_every_claim_of_every_direction_has_its_runs():
             assert finding.effect == finding.effect, (direction.said, finding.claim)  # no NaN
 
 
+def test_a_flip_costs_accuracy_on_digits_in_both_figures():
+    verdict, findings = ablate.judge(ablate.FLIP_HURTS, {"digits": read_course(ablate.find("digits"))})
+    assert verdict == "same direction" and all(finding.verdict == "holds" for finding in findings)
+
+
 def test_healthy_and_collapsed_runs_do_not_overlap(rows):
     assert HEALTHY == ["simsiam", "bn_affine", "bn_none"]
     for figure in ("knn", "linear", "effective_rank"):

@@ -490,6 +490,44 @@ def test_folders_without_a_picture_are_one_sentence(tmp_path: Path) -> None:
         load(f"folder:{tmp_path / 'texts' / 'a.txt'}")
 
 
+def test_a_single_subfolder_is_no_class_and_hides_no_picture_beside_it(tmp_path: Path) -> None:
+    for file in ("a.png", "old/b.png", "old/older/c.png"):
+        picture(tmp_path / "one" / file)
+    images = load(f"folder:{tmp_path / 'one'}", split="all")
+    assert len(images) == 3 and images.labels is None and images.classes == ()
+
+
+def test_pictures_beside_class_folders_are_told(tmp_path: Path) -> None:
+    for file in ("cat/1.png", "dog/1.png", "stray.png"):
+        picture(tmp_path / "pets" / file)
+    with pytest.warns(UserWarning, match="Passed over 1 picture beside the class folders"):
+        images = load(f"folder:{tmp_path / 'pets'}", split="all")
+    assert images.labels.tolist() == [0, 1]
+
+
+def test_kinds_that_cannot_be_read_are_told_with_what_to_do(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for file in ("1.HEIC", "2.heic", ".3.heic", "4.cr2"):
+            (tmp_path / name / file).write_bytes(b"x")
+    picture(tmp_path / "a" / "5.png")
+    said = r"3 files of a kind that is not read here \(\.cr2, \.heic\): save as JPEG"
+    with pytest.warns(UserWarning, match=said):
+        assert len(load(f"folder:{tmp_path / 'a'}", split="all")) == 1
+    with pytest.raises(InputError, match=f"no pictures in .*{said}"):
+        load(f"folder:{tmp_path / 'b'}")
+
+
+def test_a_moving_picture_gives_its_first_frame_and_a_palette_its_colours(tmp_path: Path) -> None:
+    red, blue = (Image.new("RGB", (30, 30), colour) for colour in ((250, 0, 0), (0, 0, 250)))
+    (tmp_path / "moving").mkdir()
+    red.save(tmp_path / "moving" / "a.gif", save_all=True, append_images=[blue, blue], duration=50)
+    (tmp_path / "palette").mkdir()
+    blue.quantize(4).save(tmp_path / "palette" / "a.png")
+    assert mean_colour(f"folder:{tmp_path / 'moving'}") == pytest.approx((250, 0, 0), abs=4)
+    assert mean_colour(f"folder:{tmp_path / 'palette'}") == pytest.approx((0, 0, 250), abs=4)
+
+
 def test_a_loop_of_links_does_not_trap_the_reader(tmp_path: Path) -> None:
     picture(tmp_path / "loop" / "a" / "1.png")
     (tmp_path / "loop" / "a" / "again").symlink_to(tmp_path / "loop", target_is_directory=True)

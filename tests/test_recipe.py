@@ -2,8 +2,10 @@
 
 import pytest
 
+from simsiam_course.augment import PRESETS as AUGMENTATIONS
 from simsiam_course.errors import InputError
-from simsiam_course.recipe import PRESETS, Recipe, learning_rate
+from simsiam_course.presets import PRESETS, preset_of
+from simsiam_course.recipe import Recipe, learning_rate, settled
 
 
 def test_a_recipe_survives_the_way_through_a_dict():
@@ -38,6 +40,28 @@ def test_a_value_out_of_range_is_told_with_its_knob_and_what_was_expected(knob, 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_recipe(name):
     Recipe.from_dict(PRESETS[name])
+
+
+def test_the_published_recipes_for_cifar10_are_as_published():
+    """App. D of the paper; lightly's benchmark, whose .06 is for the batch of 128 as it is."""
+    paper, lightly = (Recipe.from_dict(PRESETS[name]) for name in ("paper_cifar10", "lightly_cifar10"))
+    for recipe in (paper, lightly):
+        assert (recipe.backbone, recipe.cifar_stem, recipe.projector_layers) == ("resnet18", True, 2)
+        assert (recipe.projection_dim, recipe.hidden_dim, recipe.predictor_hidden_dim) == (2048, 2048, 512)
+        assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, False, 5e-4)
+        assert (recipe.schedule, recipe.warmup_steps, recipe.predictor_lr) == ("cosine", 0, 1.0)
+        assert AUGMENTATIONS[recipe.augmentation].blur == 0
+    assert (paper.epochs, paper.batch_size, lightly.epochs, lightly.batch_size) == (800, 512, 200, 128)
+    assert [recipe.step_lr(0, 100) for recipe in (paper, lightly)] == pytest.approx([0.06, 0.06])
+    assert (paper.predictor_schedule, lightly.predictor_schedule) == ("constant", "same")
+
+
+def test_data_have_the_preset_that_is_made_for_them():
+    assert [preset_of(data) for data in ("patterns", "digits", "eurosat", "cifar10", "folder:x")] == [
+        "default", "digits", "satellite", "photos", "photos",
+    ]  # fmt: skip
+    assert settled("photos").keys() == settled("default").keys() == {k for p in PRESETS.values() for k in p}
+    assert settled("photos")["lr"] == 0.3 and settled("default")["lr"] == Recipe().lr
 
 
 def test_the_rate_scales_with_the_batch():

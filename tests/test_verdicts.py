@@ -8,7 +8,17 @@ import re
 import pytest
 
 from simsiam_course import ablate
-from simsiam_course.ablate import COURSE, DIRECTIONS, MEASURED, Claim, Direction, judge, verdict_table
+from simsiam_course.ablate import (
+    COURSE,
+    DIRECTIONS,
+    FLIP_HURTS,
+    MEASURED,
+    Claim,
+    Direction,
+    judge,
+    own_verdict,
+    verdict_table,
+)
 from simsiam_course.ablate.verdicts import EQUIVALENT, ERRORS, NINETY, OPEN, OPPOSITE, SAME
 
 CLAIM = Claim("knn", ("made_up", "a"), ("made_up", "b"))
@@ -163,6 +173,34 @@ def test_turned_round_each_claim_alone_makes_its_direction_opposite(claim):
         if row["variant"] == claim.better[1]:
             row[claim.figure] = -100.0
     assert judge(next(d for d in DIRECTIONS if claim in d.claims), made)[0] == OPPOSITE
+
+
+# --- this course's own claim
+
+
+def test_the_claim_about_flips_is_none_of_the_papers_and_is_judged_by_the_same_rule():
+    digits = ablate.find("digits")
+    assert FLIP_HURTS not in DIRECTIONS and "digits" not in {
+        name for c in CLAIMS for name, _ in (c.better, c.worse)
+    }
+    for claim in FLIP_HURTS.claims:
+        assert (claim.better, claim.worse) == (("digits", "no_flip"), ("digits", "flip"))
+        assert claim.figure in MEASURED and not claim.margin
+    assert (
+        digits.recipe("flip", 0).differences(digits.recipe("no_flip", 0))
+        == "augmentation digits_flip and digits"
+    )
+
+    def said(no_flip, flip):
+        rows = [{"variant": v, "knn": x, "linear": x}
+                for v, values in (("no_flip", no_flip), ("flip", flip)) for x in values]  # fmt: skip
+        return own_verdict(FLIP_HURTS, {"digits": rows}).splitlines()
+
+    costs = said([0.95, 0.96], [0.90, 0.91])
+    assert costs[0] == "on digits a left-right flip costs accuracy (lesson 09): holds"
+    assert costs[1] == "      knn: no_flip - flip = +0.050 ± 0.007 (holds)" and len(costs) == 3
+    assert said([0.90, 0.91], [0.95, 0.96])[0].endswith(": the opposite holds")
+    assert said([0.90, 0.95], [0.90, 0.96])[0].endswith(f": {OPEN}") and said([], [])[0].endswith(f": {OPEN}")
 
 
 # --- the table

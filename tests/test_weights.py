@@ -24,9 +24,10 @@ def sets():
     return load_pair("patterns")
 
 
-def test_the_manifest_names_the_three_files_and_their_hashes_hold():
+def test_the_manifest_names_the_files_and_their_hashes_hold():
     entries = manifest()
-    assert list(entries) == list(NAMES) == ["healthy", "collapsed", "random"]
+    assert list(entries)[:3] == list(NAMES) == ["healthy", "collapsed", "random"]
+    assert list(entries)[3:] in ([], ["cifar10"])  # the fourth is made by a command of its own
     for entry in entries.values():
         path = data_file(f"checkpoints/{entry['file']}")
         assert sha256(path) == entry["sha256"]
@@ -159,3 +160,101 @@ def test_the_command_names_what_it_made(small, monkeypatch, capsys):
     *lines, last = capsys.readouterr().out.splitlines()
     assert not end.value.code and json.loads(last) == manifest()
     assert [line.partition(":")[0] for line in lines if "sha256" in line] == list(NAMES)
+
+
+# ---- the fourth, trained on photographs
+
+
+@pytest.fixture
+def photos(small, tmp_path):
+    """What the command is given: two files of images, and places for the run and the weights."""
+    patterns(96, seed=3).save(tmp_path / "train.safetensors")
+    patterns(64, seed=4).save(tmp_path / "test.safetensors")
+    return {"data": f"file:{tmp_path}/train.safetensors", "test": f"file:{tmp_path}/test.safetensors",
+            "run": tmp_path / "run", "epochs": 2, "device": "cpu", "progress": False}  # fmt: skip
+
+
+def load_pair_as_it_is(monkeypatch):
+    monkeypatch.setattr(weights, "load_pair", load_pair)
+
+
+def test_the_network_of_photographs_has_its_provenance_and_gives_its_figures(
+    small, photos, tmp_path, monkeypatch
+):
+    from simsiam_course.presets import preset
+
+    write(small, progress=False)
+    load_pair_as_it_is(monkeypatch)
+    before = manifest()
+    entry = weights.write_photos(small, **photos)
+    assert manifest() == {**before, "cifar10": entry} and list(manifest())[-1] == "cifar10"
+    model, found = load("cifar10")
+    train, test = load_pair(photos["data"], test=photos["test"])
+    measured = measure(model, train, test, augmentation=PRESETS["cifar"])
+    assert {key: measured[key] for key in entry["figures"]} == pytest.approx(found["figures"], abs=1e-6)
+    assert (entry["images"], entry["test_images"], entry["images_seen"]) == (96, 64, 128)
+    assert entry["fingerprint"] == train.fingerprint() and entry["data"] == train.name
+    assert entry["seconds"] > 0 and "threads" in entry["hardware"]
+    assert set(entry["baselines"]) == {"raw_pixels_knn", "random_backbone_knn"}
+    assert Recipe.from_dict(entry["recipe"]) == Recipe.from_dict({**preset("photos"), "epochs": 2})
+    monkeypatch.setattr(weights, "load_pair", lambda name: (patterns(128, seed=1), patterns(64, seed=2)))
+    write(small, progress=False)  # the three are made again, and the fourth stays
+    assert manifest()["cifar10"] == entry and load("cifar10")
+
+
+def test_a_run_on_photographs_that_was_killed_goes_on_to_the_same_weights(
+    small, photos, tmp_path, monkeypatch
+):
+    from simsiam_course import train as training
+
+    load_pair_as_it_is(monkeypatch)
+    whole = weights.write_photos(small, **photos)
+    advance, steps = training.Trainer.advance, []
+
+    def killed(self):
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return advance(self)
+
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    photos["run"] = tmp_path / "again"
+    with monkeypatch.context() as inner:
+        inner.setattr(training.Trainer, "advance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            weights.write_photos(tmp_path / "other", **photos)
+    assert not list((tmp_path / "other").iterdir())
+    again = weights.write_photos(tmp_path / "other", **photos)
+    assert len(steps) == 2 and again["sha256"] == whole["sha256"]
+
+
+def run_command(monkeypatch, *arguments):
+    import sys
+
+    from simsiam_course import cli
+
+    monkeypatch.setattr(sys, "argv", ["simsiam-course", "checkpoints", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+def test_the_command_makes_the_fourth_by_its_name(small, photos, tmp_path, monkeypatch, capsys):
+    load_pair_as_it_is(monkeypatch)
+    code = run_command(monkeypatch, "cifar10", "--data", photos["data"], "--test", photos["test"], "--epochs", 1,
+                       "--run", photos["run"], "--out", small, "--json")  # fmt: skip
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert not code and json.loads(last) == manifest() and list(manifest()) == ["cifar10"]
+    assert lines[-1].startswith("cifar10: kNN ")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["imagenet"], "no weights 'imagenet' to make"), (["--epochs", "3"], "are for 'checkpoints cifar10' only"),
+    (["cifar10", "--epochs", "0"], "epochs is 0"), (["cifar10", "--data", "folder:/no/where"], "no folder"),
+])  # fmt: skip
+def test_what_the_command_cannot_do_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code = run_command(monkeypatch, *arguments, "--out", tmp_path / "weights")
+    err = capsys.readouterr().err
+    assert code == 2 and said in err and len(err.splitlines()) == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

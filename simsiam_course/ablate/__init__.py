@@ -31,11 +31,22 @@ from .runs import (
     thin,
 )
 from .tables import beside_paper, costs, course_tables, format_table, mean_sd, table
-from .verdicts import DIRECTIONS, Claim, Direction, Finding, judge, verdict_table
+from .verdicts import (
+    DIRECTIONS,
+    FLIP_HURTS,
+    Claim,
+    Direction,
+    Finding,
+    effects,
+    judge,
+    own_verdict,
+    verdict_table,
+)
 
 __all__ = [
     "COLLAPSE", "COURSE", "Claim", "DIRECTIONS", "Direction", "EXPERIMENTS", "Experiment", "FACTORS",
-    "FAILURES", "Finding", "LEDGER", "MEASURED", "OUTPUT_BN", "PREDICTOR", "STOP_GRADIENT", "beside_paper",
-    "costs", "course_tables", "find", "format_table", "judge", "key", "ledger_path", "mean_sd", "read_course",
-    "read_ledger", "run", "run_all", "run_variant", "table", "thin", "verdict_table",
+    "FAILURES", "FLIP_HURTS", "Finding", "LEDGER", "MEASURED", "OUTPUT_BN", "PREDICTOR", "STOP_GRADIENT",
+    "beside_paper", "costs", "course_tables", "effects", "find", "format_table", "judge", "key",
+    "ledger_path", "mean_sd", "own_verdict", "read_course", "read_ledger", "run", "run_all", "run_variant",
+    "table", "thin", "verdict_table",
 ]  # fmt: skip

@@ -360,12 +360,21 @@ PARTS = Experiment(
     },
     **_small("parts"),
 )
+DIGITS = Experiment(
+    name="digits",
+    title="Does a flip help where a mirror changes the meaning?",
+    question="Handwritten digits, with and without left-right flips among the augmentations: what do they cost?",
+    paper={},
+    variants={"no_flip": {"augmentation": "digits"}, "flip": {"augmentation": "digits_flip"}},
+    data="digits",
+    **_small("digits", 5),
+)
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         COLLAPSE, FAILURES, STOP_GRADIENT, PREDICTOR, DECAY, OUTPUT_BN, FACTORS, BATCH_SIZE, BATCH_NORM,
         SLOW_BATCH_NORM, PREDICTION_BN, SIMILARITY, SYMMETRY, DIMENSION, ALTERNATION, MOVING_AVERAGE, CAPACITY,
-        AUGMENTATIONS, METHODS, BROKEN, PARTS,
+        AUGMENTATIONS, METHODS, BROKEN, PARTS, DIGITS,
     )
 }  # fmt: skip
 COURSE = tuple(experiment for experiment in EXPERIMENTS.values() if experiment.ledger)

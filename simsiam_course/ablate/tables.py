@@ -11,7 +11,7 @@ from typing import Any
 from ..data import load_pair
 from .experiments import COURSE, EXPERIMENTS, Experiment
 from .runs import MEASURED, read_course, read_ledger, seconds_per_run
-from .verdicts import verdict_table
+from .verdicts import FLIP_HURTS, own_verdict, verdict_table
 
 MEASURING = 1.2  # a run with its measurements takes so many times its training
 
@@ -97,7 +97,7 @@ def course_tables(folder: Path | None = None) -> str:
         f"{experiment.name}: {experiment.title}\n{beside_paper(experiment, ledgers[experiment.name])}"
         for experiment in COURSE
     ]
-    return "\n\n".join([*parts, verdict_table(ledgers)])
+    return "\n\n".join([*parts, own_verdict(FLIP_HURTS, ledgers), verdict_table(ledgers)])
 
 
 def costs(*, device: str = "auto", progress: bool = True) -> str:

@@ -108,6 +108,13 @@ DIRECTIONS = (
 )  # fmt: skip
 
 
+# Not the paper's: a claim of this course, judged by the same rule.
+FLIP_HURTS = Direction("on digits a left-right flip costs accuracy", "lesson 09", (
+    _above("knn", "digits.no_flip", "digits.flip"),
+    _above("linear", "digits.no_flip", "digits.flip"),
+))  # fmt: skip
+
+
 def judge(direction: Direction, ledgers: Rows) -> tuple[str, list[Finding]]:
     """The verdict on a direction and what it rests on. Runs that have no figure count as chance would: not at all."""
     findings = [_find(claim, ledgers) for claim in direction.claims]
@@ -138,17 +145,27 @@ def _values(ledgers: Rows, place: tuple[str, str], figure: str) -> list[float]:
     return [value for value in found if value is not None and math.isfinite(value)]
 
 
+def effects(findings: Sequence[Finding]) -> list[str]:
+    """A line for each finding: what was compared, the effect with its standard error, the verdict."""
+    return [
+        f"      {finding.claim.figure}: {finding.claim.better[1]} - {finding.claim.worse[1]} = "
+        f"{finding.effect:+.3f} ± {finding.error:.3f} ({finding.verdict})"
+        for finding in findings
+    ]
+
+
 def verdict_table(ledgers: Rows) -> str:
     """All directions as plain text: what the paper found, our effects with their standard errors, the verdict."""
     lines = []
     for i, direction in enumerate(DIRECTIONS, 1):
         verdict, findings = judge(direction, ledgers)
-        lines.append(f"{i:>2}. {direction.said} ({direction.source}): {verdict}")
-        for finding in findings:
-            better, worse = finding.claim.better[1], finding.claim.worse[1]
-            lines.append(
-                f"      {finding.claim.figure}: {better} - {worse} = {finding.effect:+.3f} ± {finding.error:.3f}"
-                f" ({finding.verdict})"
-            )
+        lines += [f"{i:>2}. {direction.said} ({direction.source}): {verdict}", *effects(findings)]
     same = sum(judge(direction, ledgers)[0] == SAME for direction in DIRECTIONS)
     return "\n".join([*lines, f"{same} of {len(DIRECTIONS)} directions are the paper's."])
+
+
+def own_verdict(direction: Direction, ledgers: Rows) -> str:
+    """A claim of this course's own as plain text: its effects with their standard errors, and what becomes of it."""
+    verdict, findings = judge(direction, ledgers)
+    becomes = {SAME: "holds", OPPOSITE: "the opposite holds", OPEN: OPEN}[verdict]
+    return "\n".join([f"{direction.said} ({direction.source}): {becomes}", *effects(findings)])

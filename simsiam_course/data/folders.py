@@ -23,18 +23,32 @@ if TYPE_CHECKING:
 
 SUFFIXES = {
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm",
-    ".pbm",
+    ".pbm", ".jpe",
 }  # fmt: skip
+UNREAD = {
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".svg",
+    ".psd",
+    ".raw",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+}  # by Pillow
 
 
 def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) -> ImageSet:
-    """The pictures in a folder: a subfolder with pictures is a class, by sorted name; without any, no labels.
+    """The pictures in a folder: subfolders with pictures are classes, by sorted name; fewer than two, no labels.
 
     Every picture is turned as its EXIF says, resized once with antialias so that its shorter side is `size`,
     and cut to its centre: uint8 (N, 3, size, size). Transparency becomes white, 16 bits become 8, of moving
     pictures the first frame is taken. Hidden files, links to folders and files that are no pictures are
-    passed over; broken pictures are skipped with one warning that names some and counts all. The result is
-    kept in the cache until the folder changes. Raises InputError for a folder that is missing or has no
+    passed over; broken pictures are skipped with one warning that names some and counts all, and that tells of
+    pictures beside class folders and of kinds that cannot be read. The result is kept in the cache until the
+    folder changes. Raises InputError for a folder that is missing or has no
     readable picture.
     """
     path = Path(os.path.realpath(os.path.expanduser(path)))
@@ -50,20 +64,34 @@ def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) ->
     return replace(converted(f"folder-{place}-{size}", state, convert), name=name)
 
 
-def _listing(path: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Sorted pictures and class names; () for a flat folder. Pictures beside class folders do not count."""
+def _listing(path: Path) -> tuple[list[Path], tuple[str, ...], str]:
+    """Sorted pictures, class names (none for fewer than two subfolders), and a sentence on what is left out."""
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
     groups = {folder.name: files for folder in folders if (files := sorted(_pictures(folder)))}
-    if groups:
-        return [file for files in groups.values() for file in files], tuple(groups)
-    return [entry for entry in entries if _is_picture(entry)], ()
+    beside = [entry for entry in entries if _is_picture(entry)]
+    inside = [file for files in groups.values() for file in files]
+    if len(groups) < 2:  # one subfolder tells nothing apart
+        return inside + beside, (), ""
+    lost = len(beside)
+    said = f"Passed over {lost} picture{'s' if lost > 1 else ''} beside the class folders in '{path}'."
+    return inside, tuple(groups), said if beside else ""
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):  # does not follow links to folders: loops cannot trap it
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (entry for entry in map(Path(parent).joinpath, files) if _is_picture(entry))
+
+
+def _unread(path: Path) -> str:
+    """A sentence on the pictures of a kind that cannot be read here; "" where there are none."""
+    names = [name for _, _, files in os.walk(path) for name in files if not name.startswith(".")]
+    kinds = [kind for name in names if (kind := Path(name).suffix.lower()) in UNREAD]
+    if not kinds:
+        return ""
+    files = f"{len(kinds)} file{'s' if len(kinds) > 1 else ''}"
+    return f"Passed over {files} of a kind that is not read here ({', '.join(sorted(set(kinds)))}): save as JPEG."
 
 
 def _is_picture(entry: Path) -> bool:
@@ -84,9 +112,13 @@ def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
     """What `load_folder` returns, read anew, and its warning ("" for none)."""
     from tqdm.auto import tqdm
 
-    files, classes = _listing(path)
+    files, classes, beside = _listing(path)
+    unread = _unread(path)
     if not files:
-        raise InputError(f"There are no pictures in '{path}'; give a folder of JPEG, PNG or similar files.")
+        hint = f" {unread}" if unread else ""
+        raise InputError(
+            f"There are no pictures in '{path}'; give a folder of JPEG, PNG or similar files.{hint}"
+        )
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     broken: dict[int, str] = {}
     pool = ThreadPoolExecutor()
@@ -110,7 +142,9 @@ def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
         number = {folder: label for label, folder in enumerate(classes)}
         labels = torch.tensor([number[file.relative_to(path).parts[0]] for file in files])[whole]
     kept = ImageSet(images if whole.all() else images[whole], labels, classes, name=name)
-    return kept, _complaint(path, [(files[i], why) for i, why in broken.items()])
+    complaints = [_complaint(path, [(files[i], why) for i, why in broken.items()]), beside, unread]
+    said = " ".join(complaint for complaint in complaints if complaint)
+    return kept, said.encode(errors="replace").decode()  # a name need not be text; what is kept must be
 
 
 def _complaint(path: Path, broken: list[tuple[Path, str]]) -> str:

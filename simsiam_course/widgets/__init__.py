@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .health_card import HealthCard, health_card
 from .lab_view import CollapseLab, collapse_lab
 from .prediction import Prediction
 
-__all__ = ["CollapseLab", "Prediction", "collapse_lab", "display"]
+__all__ = ["CollapseLab", "HealthCard", "Prediction", "collapse_lab", "display", "health_card"]
 
 
 def display(view: Any) -> None:

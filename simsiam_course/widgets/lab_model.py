@@ -29,7 +29,6 @@ MOMENTS = 16  # of a live run at which kNN is measured and z pictured
 LEDGER_MOMENTS = 12  # those of a run in the ledger
 KEPT = 12  # runs; older ones are dropped
 IMAGES_A_ROW = 640  # between two rows of the history, whatever the batch
-LIGHTS = {"healthy": "green", "too short": "amber", "not learning": "amber", "unknown": "amber"}  # else red
 
 
 @dataclass(eq=False)
@@ -77,7 +76,7 @@ class Run:
     @property
     def light(self) -> str:
         """green, amber or red by the diagnosis; grey while it runs."""
-        return "grey" if self.state == "running" else LIGHTS.get(self.diagnosis.name, "red")
+        return "grey" if self.state == "running" else self.diagnosis.light
 
 
 Growing = Generator[Run, None, None]  # a run, yielded again whenever it has grown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from ..collapse import Diagnosis
 from .lab_model import Run
 
 LAMPS = {  # of the traffic light: colour, colour of the symbol on it, symbol
@@ -22,17 +23,21 @@ BOX = "display:flex;gap:10px;align-items:center;margin:4px 0;line-height:1.35;"
 
 def traffic_light(run: Run) -> str:
     """The traffic light of a run: a lamp with a symbol, the diagnosis in words, its evidence and advice."""
-    lit, diagnosis = run.light, run.diagnosis
+    so_far = "… still running, so far: " if run.state == "running" else ""
+    return light(run.name, run.diagnosis, run.light, so_far=so_far)
+
+
+def light(title: str, diagnosis: Diagnosis, lit: str, *, so_far: str = "") -> str:
+    """A traffic light as HTML: `lit` is green, amber, red or, for no lamp, grey; the words say it too."""
     lamps = "".join(
         f'<span style="{LAMP}background:{colour if name == lit else "#4a5158"};color:{ink}">'
         f"{symbol if name == lit else ''}</span>"
         for name, (colour, ink, symbol) in LAMPS.items()
     )
     name = diagnosis.name[0].upper() + diagnosis.name[1:]
-    so_far = "… still running, so far: " if run.state == "running" else ""
     symbol = LAMPS[lit][2] + " " if lit in LAMPS else ""
     return (
-        f'<div style="{BOX}"><span aria-hidden="true" style="{CASE}">{lamps}</span><span>{escape(run.name)}: '
+        f'<div style="{BOX}"><span aria-hidden="true" style="{CASE}">{lamps}</span><span>{escape(title)}: '
         f"{so_far}<b>{symbol}{escape(name)}</b>. {escape(_sentence(diagnosis.evidence))} "
         f"{escape(diagnosis.advice)}</span></div>"
     )
