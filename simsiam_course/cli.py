@@ -6,8 +6,12 @@ code 2. With `--json` the last line of standard output is one JSON object.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +23,8 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Build SimSiam, take out its parts, and watch what happens.",
 )  # fmt: skip
+
+GOES_ON = "a run goes on with --out and --resume, a sweep with the same command."
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -401,14 +407,40 @@ def _progress() -> bool:
     return sys.stderr.isatty()
 
 
-def main() -> None:
-    """Runs the program; bad input ends it with one sentence and exit code 2, an interrupt with 130."""
+class Terminated(BaseException):
+    """The system wants the program to end: what is half done is cleaned up on the way out."""
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated`, where otherwise it would end the process on the spot."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may hear signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        code = app(standalone_mode=False)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main() -> None:
+    """Runs the program; bad input ends it with one sentence and exit code 2, Ctrl-C with 130, SIGTERM with 143."""
+    try:
+        with _told_to_end():
+            code = app(standalone_mode=False)
+        if code == 130:  # typer has heard Ctrl-C
+            raise KeyboardInterrupt
     except InputError as error:
         code = _say(str(error), 2)
     except KeyboardInterrupt:
-        code = _say("Interrupted: a run with --out goes on with --resume.", 130)
+        code = _say(f"Interrupted: {GOES_ON}", 130)
+    except Terminated:
+        code = _say(f"Terminated: {GOES_ON}", 143)
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
             raise
