@@ -84,5 +84,5 @@ def file_lock(path: str | Path) -> Lock:
     path = Path(path)
     return Lock(
         path.with_name(f".{path.name}.lock"),
-        f"Another process is writing '{path}': wait until it has ended, or choose another place (--out).",
+        f"Another process is writing '{path}': wait until it has ended, or choose another place.",
     )

@@ -14,13 +14,9 @@ from .errors import InputError
 
 T = TypeVar("T")
 SIGNS = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "alloc_failed",
-    "bad allocation",
-)
+    "out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "bad allocation", "alloc_failed",
+    "could not create a primitive",  # oneDNN's word for it, in convolutions on the CPU
+)  # fmt: skip
 
 
 def out_of_memory(error: BaseException) -> bool:
