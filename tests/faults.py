@@ -196,9 +196,9 @@ class Training:
 
         run = place / "run"
         only(run, ckpt.CHECKPOINT, ckpt.HISTORY, ckpt.RECIPE)
-        weights = {
-            name: tensor.tolist() for name, tensor in ckpt.load_tensors(run / ckpt.CHECKPOINT)[0].items()
-        }
+        tensors, _ = ckpt.load_tensors(run / ckpt.CHECKPOINT)
+        del tensors["run.global"]  # of no use to a model without dropout, and another one in every process
+        weights = {name: tensor.tolist() for name, tensor in tensors.items()}
         return without_clock(read_lines(run / ckpt.HISTORY)), weights
 
 
