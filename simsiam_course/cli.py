@@ -6,9 +6,13 @@ code 2. With `--json` the last line of standard output is one JSON object.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +27,8 @@ app = typer.Typer(
 )  # fmt: skip
 
 _PRESETS = "\n".join(["\b", "Presets:", *(f"  {name:<16} {said}" for name, said in WHAT_FOR.items())])
+GOES_ON = "a run goes on with --out and --resume, a sweep with the same command."
+
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Data = Annotated[
@@ -435,21 +441,48 @@ def _progress() -> bool:
     return sys.stderr.isatty()
 
 
+class Terminated(BaseException):
+    """The system wants the program to end: what is half done is cleaned up on the way out."""
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated`, where otherwise it would end the process on the spot."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may hear signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main() -> None:
-    """Runs the program; bad input ends it with one sentence and exit code 2, an interrupt with 130."""
+    """Runs the program; bad input ends it with one sentence and exit code 2, Ctrl-C with 130, SIGTERM with 143."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn
-        sys.exit(_run())
+        sys.exit(_answer())
 
 
-def _run() -> Any:
+def _answer() -> int:
     """The exit code of the command that was given."""
     try:
-        return app(standalone_mode=False)
+        with _told_to_end():
+            code = app(standalone_mode=False) or 0
+        if code == 130:  # typer has heard Ctrl-C
+            raise KeyboardInterrupt
+        return code
     except InputError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
-        return _say("Interrupted: a run with --out goes on with --resume.", 130)
+        return _say(f"Interrupted: {GOES_ON}", 130)
+    except Terminated:
+        return _say(f"Terminated: {GOES_ON}", 143)
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
             raise

@@ -15,6 +15,7 @@ from .checkpoint import save_weights
 from .data import load_pair
 from .evaluate import baselines, embed, knn_accuracy, random_backbone
 from .files import atomic_write, make_folder, write_lines
+from .lock import folder_lock
 from .recipe import Recipe
 
 UNPRINTED = ("recipe", "history", "frames")  # long, and in the ledger
@@ -34,10 +35,23 @@ def demo(
     pixels and of a random backbone) and `seconds` of the whole. Files: `results.jsonl`, `ablation.png`, `umap.png`,
     `report.html`, `healthy.safetensors`; those of an earlier demo are replaced. `on_run` is called with every row as
     it comes.
-    Errors: `InputError` where the folder cannot be written. Source: Fig. 2 and Table 1 of the paper.
+    Errors: `InputError` where the folder cannot be written, or another process writes it.
+    Source: Fig. 2 and Table 1 of the paper.
     """
     start = time.perf_counter()
     folder = make_folder(out)
+    with folder_lock(folder):
+        return _demo(folder, start, seeds, device, progress, on_run)
+
+
+def _demo(
+    folder: Path,
+    start: float,
+    seeds: int,
+    device: str,
+    progress: bool,
+    on_run: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
     train, test = load_pair(COLLAPSE.data)
     rows: list[dict[str, Any]] = []
     models = {}

@@ -21,6 +21,7 @@ from .augment import Augmentation, normalise
 from .data import ImageSet
 from .errors import InputError
 from .loss import symmetric_loss
+from .memory import in_smaller_batches
 
 MONITORED = 2_048  # images that loss, std and effective rank are computed on
 CHUNK = 2**24  # similarities held at once: 64 MB
@@ -30,9 +31,10 @@ def embed(model: nn.Module, images: ImageSet, *, batch_size: int = 512) -> Tenso
     """Features of every image: the backbone's pooled output, without augmentation.
 
     -> (N, backbone_dim) float32 on the CPU, row i from image i. Eval mode, no gradient; afterwards every
-    submodule is in the mode it was in. InputError for no images, a batch size below 1, or a model without
-    `features`. In train mode batch norm would make an image's features depend on its neighbours in the batch,
-    and evaluation would move its running statistics.
+    submodule is in the mode it was in. Where memory does not suffice, the batches become smaller. InputError for
+    no images, a batch size below 1, a model without `features`, or an image that memory does not hold. In train
+    mode batch norm would make an image's features depend on its neighbours in the batch, and evaluation would
+    move its running statistics.
     """
     return _outputs(model, "features", images, batch_size)
 
@@ -50,8 +52,12 @@ def _outputs(model: nn.Module, method: str, images: ImageSet, batch_size: int) -
             f"{type(model).__name__} has no method {method}(x), which evaluation calls: "
             "pass a SimSiam model, or give yours that method."
         )
-    with _eval_mode(model):
+
+    def rows(batch_size: int) -> Tensor:
         return torch.cat([_rows(forward(x), method) for x in _clean_batches(model, images, batch_size)])
+
+    with _eval_mode(model):
+        return in_smaller_batches(rows, batch_size)
 
 
 def _rows(y: Tensor, method: str) -> Tensor:
@@ -266,13 +272,17 @@ def random_backbone(
         model.pixel_std.copy_(train.std)
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    with _eval_mode(model):
+
+    def one_pass(batch_size: int) -> None:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average
             norm.train()
-        for x in _clean_batches(model, train, max(batch_size, 4)):  # at least 4: no batch is of one image
+        for x in _clean_batches(model, train, batch_size):
             model.encode(x)
+
+    with _eval_mode(model):
+        in_smaller_batches(one_pass, max(batch_size, 4), least=4)  # at least 4: no batch is of one image
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model
@@ -392,9 +402,10 @@ def _loss(
     """Symmetric loss in eval mode; parameters of the views are drawn on the CPU, so that devices agree."""
     device, memory_format = _place(model)
     mean, std = _pixel_statistics(model, images)
-    generator = torch.Generator().manual_seed(seed)
-    total = 0.0
-    with _eval_mode(model):
+
+    def mean_loss(batch_size: int) -> float:
+        generator = torch.Generator().manual_seed(seed)
+        total = 0.0
         for batch in images.images.split(batch_size):
             views = []
             for _ in range(2):
@@ -403,7 +414,10 @@ def _loss(
                 view = augmentation.apply(batch.to(device), drawn, mean, std)  # (B, 3, H, W)
                 views.append(view.contiguous(memory_format=memory_format))
             total += symmetric_loss(*model(*views)).item() * len(batch)
-    return total / len(images)
+        return total / len(images)
+
+    with _eval_mode(model):
+        return in_smaller_batches(mean_loss, batch_size)
 
 
 def accuracy_between(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import InputError
+
+HOUR = 3600.0  # seconds after which nobody is still writing a temporary file
 
 
 def atomic_write(path: str | Path, data: bytes) -> None:
@@ -20,7 +25,8 @@ def atomic_write(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     with friendly_os_errors(path):
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+        remove_leftovers(path, older_than=HOUR)
+        handle, temporary = tempfile.mkstemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -33,6 +39,22 @@ def atomic_write(path: str | Path, data: bytes) -> None:
             raise
 
 
+def remove_leftovers(path: str | Path, *, older_than: float = 0.0) -> None:
+    """Deletes the temporary files that killed writers of this file have left, or those of some age in seconds.
+
+    Without an age only who holds the file's lock may do so: a writer's own would go too.
+    """
+    path, now = Path(path), time.time()
+    for file in path.parent.glob("." + glob.escape(_prefix(path)[1:]) + "*.tmp"):
+        with suppress(OSError):
+            if now - file.stat().st_mtime >= older_than:
+                file.unlink()
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:40]}."
+
+
 def make_folder(path: str | Path) -> Path:
     """Creates a folder and proves, by writing and deleting a file, that it takes files; existing ones are kept.
 
@@ -43,7 +65,7 @@ def make_folder(path: str | Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         handle, probe = tempfile.mkstemp(prefix=".write-test-", dir=path)
         os.close(handle)
-        os.unlink(probe)
+        Path(probe).unlink(missing_ok=True)
     return path
 
 
@@ -94,7 +116,7 @@ def append_line(path: str | Path, row: dict[str, Any]) -> None:
             file.truncate(end)
             file.write(json_bytes(row) + b"\n")
             file.flush()
-        except OSError:
+        except BaseException:  # a full disk, or Ctrl-C
             file.truncate(end)
             raise
 

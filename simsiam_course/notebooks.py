@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .files import atomic_write, make_folder
+from .files import atomic_write, check_folder, make_folder, remove_leftovers
+from .lock import file_lock
 
 if TYPE_CHECKING:
     from .exercises.core import Exercise
@@ -23,14 +24,22 @@ def execute(path: str | Path) -> float:
     """Runs a notebook from top to bottom in a new kernel, stores its outputs in it, and returns the seconds it took.
 
     Left out are what would age or mean nothing without a kernel: timings, widgets and their progress bars.
-    Errors: `InputError` where there is no notebook, or a cell fails; the file then stays as it was.
+    Errors: `InputError` where there is no notebook, its place cannot be written, another process executes it, a cell
+    fails, or the kernel dies; the file then stays as it was.
     """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError
-
     path = Path(path)
     notebook = read(path)
+    check_folder(path.parent)
+    with file_lock(path):
+        remove_leftovers(path)
+        return _execute(path, notebook)
+
+
+def _execute(path: Path, notebook: Any) -> float:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -46,6 +55,11 @@ def execute(path: str | Path) -> float:
         raise InputError(f"A cell of '{path}' failed: {error.ename}: {error.evalue}") from error
     except CellTimeoutError as error:
         raise InputError(f"A cell of '{path}' took more than {CELL_TIMEOUT} s.") from error
+    except DeadKernelError as error:
+        raise InputError(
+            f"The kernel of '{path}' was stopped, or died for want of memory: the notebook is as it was, so close "
+            "other programs and run it again."
+        ) from error
     seconds = time.perf_counter() - start
     _tidy(notebook)
     atomic_write(path, (nbformat.writes(notebook) + "\n").encode())

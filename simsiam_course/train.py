@@ -21,8 +21,18 @@ from .augment import PRESETS, two_views
 from .collapse import effective_rank, std
 from .data import ImageSet
 from .errors import InputError
-from .files import append_line, atomic_write, json_bytes, make_folder, read_lines, write_lines
+from .files import (
+    append_line,
+    atomic_write,
+    json_bytes,
+    make_folder,
+    read_lines,
+    remove_leftovers,
+    write_lines,
+)
+from .lock import folder_lock
 from .loss import cross_entropy_similarity, negative_cosine, stop_gradient, symmetric_loss
+from .memory import forget, out_of_memory, step_does_not_fit
 from .model import SimSiam
 from .recipe import Recipe
 from .relatives import MovingAverage, Relative
@@ -187,12 +197,19 @@ class Trainer:
         """Takes the steps that are left and yields after each: the history's row where one is due, else None.
 
         `callback(row, model)` may return more columns; `seconds` is what the steps so far took.
-        Errors: `Diverged` where the loss, or at the end a weight, is no longer finite.
+        Errors: `Diverged` where the loss, or at the end a weight, is no longer finite; `InputError` where memory does
+        not suffice for a step.
         """
         mark, marked = time.perf_counter(), self.done
         start = mark - seconds
         while self.done < self.total:
-            self.advance()
+            try:
+                self.advance()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                forget(error)
+                raise step_does_not_fit(self.recipe.batch_size) from None
             row = None
             if self.row_due:
                 row = self.row()
@@ -337,18 +354,20 @@ def fit(
     `loss`. `callback(row, model)` is called for every row and may
     return more columns. `out` gets `checkpoint.safetensors`, `history.jsonl` and `recipe.json`; with `resume` a run
     that is there goes on, and its curve is the one an uninterrupted run would have had.
-    Errors: `InputError` for a batch larger than the set, a folder that holds a run already (or another run), a full
-    disk; `Diverged` where the loss is no longer finite (the last good checkpoint stays).
+    Errors: `InputError` for a batch larger than the set, a folder that holds a run already (or another run) or that
+    another process writes, a full disk, a step that memory does not hold; `Diverged` where the loss is no longer
+    finite (the last good checkpoint stays).
     Source: Algorithm 1, App. A.
     """
     trainer = Trainer(model, images, recipe, step=step, device=device)
     folder = RunFolder(out, recipe, resume) if out is not None else None
-    history, seconds = folder.restore(trainer) if folder else (History(), 0.0)
-    start = time.perf_counter() - seconds
-    bar = _bar(trainer, progress)
-    if recipe.stop_gradient == "both":
-        bar.write("stop_gradient='both': no gradient reaches any weight, so nothing will move.")
+    bar = None
     try:
+        history, seconds = folder.restore(trainer) if folder else (History(), 0.0)
+        start = time.perf_counter() - seconds
+        bar = _bar(trainer, progress)
+        if recipe.stop_gradient == "both":
+            bar.write("stop_gradient='both': no gradient reaches any weight, so nothing will move.")
         if folder and trainer.done == 0:
             folder.save(trainer, history, 0.0)
         for row in trainer.steps(callback, seconds=seconds):
@@ -360,34 +379,51 @@ def fit(
                 bar.set_postfix_str(_short(row))
             if folder and folder.due() and trainer.sound():
                 folder.save(trainer, history, time.perf_counter() - start)
+        if folder:
+            folder.save(trainer, history, time.perf_counter() - start)
     except Diverged as error:
         if folder:
             raise Diverged(f"{error} The last good checkpoint is in '{folder.path}'.") from None
         raise
     finally:
-        bar.close()
+        if bar is not None:
+            bar.close()
         trainer.close()
-    if folder:
-        folder.save(trainer, history, time.perf_counter() - start)
+        if folder:
+            folder.close()
     model.eval()
     return history
 
 
 class RunFolder:
-    """The files of one run.
+    """The files of one run, which one process writes at a time, until `close`.
 
-    Errors: `InputError` where the folder cannot be written, or holds a run and `resume` is off.
+    Errors: `InputError` where the folder cannot be written, another process writes it, or it holds a run and `resume`
+    is off.
     """
 
     def __init__(self, path: str | Path, recipe: Recipe, resume: bool) -> None:
         self.path = make_folder(path)
         self.saved = self.asked = 0.0  # when, by the monotonic clock
-        if not resume and ckpt.holds_run(path):
-            raise InputError(f"'{path}' holds a run already: go on with --resume, or choose another --out.")
-        if (self.path / ckpt.RECIPE).exists():
-            ckpt.check_same_recipe(ckpt.read_recipe(path), recipe, self.path / ckpt.RECIPE)
-        else:
-            atomic_write(self.path / ckpt.RECIPE, json_bytes(recipe.to_dict(), indent=1) + b"\n")
+        self.lock = folder_lock(path)
+        try:
+            if not resume and ckpt.holds_run(path):
+                raise InputError(
+                    f"'{path}' holds a run already: go on with --resume, or choose another --out."
+                )
+            for name in (ckpt.CHECKPOINT, ckpt.HISTORY, ckpt.RECIPE):
+                remove_leftovers(self.path / name)
+            if (self.path / ckpt.RECIPE).exists():
+                ckpt.check_same_recipe(ckpt.read_recipe(path), recipe, self.path / ckpt.RECIPE)
+            else:
+                atomic_write(self.path / ckpt.RECIPE, json_bytes(recipe.to_dict(), indent=1) + b"\n")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets other processes write the folder."""
+        self.lock.release()
 
     def due(self) -> bool:
         """Whether the checkpoint would be too old after one more step as long as the last; asked after each step."""

@@ -23,6 +23,7 @@ from .data import ImageSet, load_pair
 from .errors import InputError, check_choice
 from .evaluate import baselines, measure, random_backbone
 from .files import atomic_write, json_bytes, make_folder
+from .lock import folder_lock
 from .presets import preset
 from .recipe import Recipe
 from .train import fit, resolve_device
@@ -126,10 +127,18 @@ def write(
 ) -> dict[str, Any]:
     """Makes and measures all networks, writes their files and, last, the manifest, which comes back.
 
-    Errors: `InputError` where the folder cannot be written, or SIMSIAM_QUICK would cut the training short.
+    Errors: `InputError` where the folder cannot be written, another process writes it, or SIMSIAM_QUICK would cut
+    the training short.
     """
     _check_whole_runs()
     place = make_folder(folder)
+    with folder_lock(place):
+        return _write(place, device, progress, on_file)
+
+
+def _write(
+    place: Path, device: str, progress: bool, on_file: Callable[[str, dict[str, Any]], None]
+) -> dict[str, Any]:
     train, test = load_pair(DATA)
     entries: dict[str, Any] = {}
     for name in SWITCHES:

@@ -9,10 +9,12 @@ import multiprocessing
 import os
 import signal
 import statistics
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -26,7 +28,8 @@ from ..collapse import diagnose
 from ..data import ImageSet
 from ..errors import InputError
 from ..evaluate import measure
-from ..files import append_line, make_folder, read_lines, write_lines
+from ..files import append_line, make_folder, read_lines, remove_leftovers, write_lines
+from ..lock import file_lock
 from ..recipe import Recipe
 from ..train import Diverged, History, Trainer, cosines, fit
 from ..watch import Watch, pack
@@ -135,7 +138,7 @@ def run(
 
     `out` is a folder, or the ledger itself where it ends in .jsonl. `jobs` runs at once have one thread each; then
     rows come as they are done.
-    Errors: `InputError` where `out` cannot be written or its ledger is damaged.
+    Errors: `InputError` where `out` cannot be written, another process writes its ledger, or that is damaged.
     """
     plan = [Planned(experiment, variant, seed) for seed in range(seeds) for variant in experiment.variants]
     yield from _run(plan, {experiment.name: ledger_path(out)}, device=device, jobs=jobs, progress=progress)
@@ -164,10 +167,19 @@ def _run(
     plan: Sequence[Planned], ledgers: dict[str, Path], *, device: str, jobs: int, progress: bool
 ) -> Iterator[Row]:
     """Yields the rows that are there, then those that are made, each written to its ledger as it comes."""
+    with ExitStack() as locks:
+        for path in sorted(set(ledgers.values())):
+            make_folder(path.parent)
+            locks.enter_context(file_lock(path))
+            remove_leftovers(path)
+        yield from _run_alone(plan, ledgers, device=device, jobs=jobs, progress=progress)
+
+
+def _run_alone(
+    plan: Sequence[Planned], ledgers: dict[str, Path], *, device: str, jobs: int, progress: bool
+) -> Iterator[Row]:
     from tqdm.auto import tqdm
 
-    for path in ledgers.values():
-        make_folder(path.parent)
     rows = [row for path in ledgers.values() if path.exists() for row in read_lines(path)]
     quick = bool(os.environ.get("SIMSIAM_QUICK"))
     known = {key(row): row for row in rows if quick or not row.get("quick")}
@@ -258,6 +270,15 @@ def _start_worker() -> None:
     """The parent alone hears Ctrl-C; a worker has one thread, since two that have two each slow each other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: nobody else would, and it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _row(planned: Planned, device: str) -> Row:

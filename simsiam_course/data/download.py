@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
+import os
 import shutil
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,9 +20,11 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError
 from ..files import friendly_os_errors
+from ..lock import Lock
 from .cache import cache_dir
 
 STALLED_AFTER = 20  # seconds without a byte; then the next mirror
+DAY = 86_400.0  # seconds after which nobody is still unpacking
 USUAL_SPEED = 3.0  # MB/s, for the estimate told beforehand
 KNOWN_SPEED = {"www.cs.toronto.edu": 0.06}  # MB/s, pytorch/vision#9536
 
@@ -41,27 +46,47 @@ class Archive:
 def fetch(archive: Archive) -> Path:
     """The archive in the cache: as it lies there if its checksum holds, else from the first good mirror.
 
-    The file appears whole and checked or not at all, also when two processes fetch it at once. Raises
-    InputError where no mirror delivers it or the cache cannot be written.
+    The file appears whole and checked or not at all. Where two processes ask for it, one fetches it and the other
+    waits. Raises InputError where no mirror delivers it or the cache cannot be written.
     """
+    target = cache_dir() / archive.path
+    if _is_there(archive, target):
+        return target
+    with friendly_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    waiting = f"Another process is downloading '{target}': waiting until it has ended."
+    with Lock(target.with_name(f".{target.name}.lock"), waiting, wait=True) as lock:
+        if lock.held:
+            _remove_scratch(target.parent, f".{target.name}.", ".partial")
+        return target if _is_there(archive, target) else _from_mirrors(archive, target)
+
+
+def _is_there(archive: Archive, target: Path) -> bool:
+    import pooch
+
+    return target.is_file() and pooch.file_hash(str(target), alg="md5") == archive.md5
+
+
+def _from_mirrors(archive: Archive, target: Path) -> Path:
     import pooch
     from requests.exceptions import RequestException
 
-    target = cache_dir() / archive.path
-    if target.is_file() and pooch.file_hash(str(target), alg="md5") == archive.md5:
-        return target
     pooch.get_logger().setLevel("WARNING")
     download = partial(_download, size=round(archive.megabytes * 1e6))
     failures = []
     for url in archive.urls:
         host = urlsplit(url).netloc
         print(_announcement(archive, host, target), file=sys.stderr)
-        with friendly_os_errors(target):
+        scratch = tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.", suffix=".partial", dir=target.parent, ignore_cleanup_errors=True
+        )
+        with friendly_os_errors(target), scratch as folder:
             try:
-                pooch.retrieve(url, f"md5:{archive.md5}", target.name, target.parent, downloader=download)
+                pooch.retrieve(url, f"md5:{archive.md5}", target.name, folder, downloader=download)
             except (RequestException, ValueError) as error:
                 failures.append(f"{host}: {_reason(error)}")
                 continue
+            os.replace(Path(folder) / target.name, target)
             target.chmod(0o644)  # pooch keeps a file for its owner, but a class may share one cache
             return target
     raise InputError(
@@ -105,12 +130,14 @@ def _announcement(archive: Archive, host: str, target: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    from requests.exceptions import ChunkedEncodingError, HTTPError, SSLError
+    from requests.exceptions import ChunkedEncodingError, HTTPError, SSLError, TooManyRedirects
 
     if isinstance(error, HTTPError) and error.response is not None:
         return f"HTTP {error.response.status_code}"
     if isinstance(error, ChunkedEncodingError):
         return "cut short"
+    if isinstance(error, TooManyRedirects):
+        return "redirected in a circle"
     if isinstance(error, SSLError):
         return "no secure connection"
     if "timed out" in str(error):
@@ -121,12 +148,21 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """A temporary folder beside the archives, on their disk; elsewhere if the cache is read-only."""
+    _remove_scratch(cache_dir(), ".unpacking-", "", older_than=DAY)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".unpacking-", dir=cache_dir()))
         except OSError:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
         yield Path(folder)
+
+
+def _remove_scratch(parent: Path, prefix: str, ending: str, *, older_than: float = 0.0) -> None:
+    """Deletes the temporary folders that killed processes have left."""
+    for folder in parent.glob(f"{glob.escape(prefix)}*{ending}"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime >= older_than:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unpack(file: Path, folder: Path) -> None:

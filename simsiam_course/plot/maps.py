@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..collapse import effective_rank, spectrum
-from ..errors import InputError
+from ..errors import InputError, check_whole
+from ..evaluate import neighbours
+from ..memory import in_smaller_batches
 from .look import (
     BLUE,
     GREY,
@@ -35,19 +37,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SAMPLE = 10_000  # rows that UMAP sees at most: its time and memory grow with them
+LEAST_SAMPLE = 500
+
 
 def embedding_2d(
-    features: Tensor | np.ndarray, *, method: str = "umap", seed: int = 0
+    features: Tensor | np.ndarray, *, method: str = "umap", seed: int = 0, sample: int = SAMPLE
 ) -> tuple[np.ndarray, str]:
     """Each row of the features as a point in the plane, near its neighbours by cosine, as in the kNN.
 
     features: (N, D), N >= 3 -> (N, 2) float32, and the method that was used: "umap", or "pca" where that was
     asked for or umap-learn is not installed. The same seed gives the same map; about 2,000 rows take ten
-    seconds. Features that are all alike become one point.
-    Errors: `InputError` for an unknown method, a wrong shape, NaN or infinity.
+    seconds. Of more than `sample` rows UMAP sees so many, drawn by the seed, and each of the others goes to the
+    mean point of its nearest five among them; where memory does not suffice it sees half as many, and says so.
+    Features that are all alike become one point.
+    Errors: `InputError` for an unknown method, a wrong shape, a sample below 3, NaN or infinity, or where there is
+    memory for no map at all.
     """
     if method not in ("umap", "pca"):
         raise InputError(f"There is no method '{method}' for a map: choose 'umap' or 'pca'.")
+    check_whole(least=3, sample=sample)
     x = torch.as_tensor(features).detach().cpu().float()
     if x.ndim != 2 or len(x) < 3:
         raise InputError(
@@ -66,10 +75,27 @@ def embedding_2d(
         return np.zeros((len(u), 2), np.float32), used
     if umap is None:
         return _pca(u), used
+
+    def points(rows: int) -> np.ndarray:
+        return _umap_of_sample(umap, u, rows, seed)
+
+    return in_smaller_batches(points, min(sample, len(u)), least=min(sample, len(u), LEAST_SAMPLE)), used
+
+
+def _umap_of_sample(umap: Any, u: Tensor, rows: int, seed: int) -> np.ndarray:
+    """UMAP of some rows, drawn by the seed, and the others between their neighbours. Shapes: (N, D) -> (N, 2)."""
+    chosen = torch.randperm(len(u), generator=torch.Generator().manual_seed(seed))[:rows].sort().values
+    seen = u[chosen]  # (rows, D)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reducer = umap.UMAP(n_neighbors=min(15, len(u) - 1), init="pca", random_state=seed, n_jobs=1)
-        return np.asarray(reducer.fit_transform(u.numpy()), np.float32), used
+        reducer = umap.UMAP(n_neighbors=min(15, rows - 1), init="pca", random_state=seed, n_jobs=1)
+        points = np.asarray(reducer.fit_transform(seen.numpy()), np.float32)
+    if rows == len(u):
+        return points
+    nearest = neighbours(seen, u, k=min(5, rows))  # (N, 5)
+    placed = points[nearest.numpy()].mean(axis=1)  # (N, 2)
+    placed[chosen.numpy()] = points
+    return placed
 
 
 @theme()
