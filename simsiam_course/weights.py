@@ -7,7 +7,6 @@ which of the two it did. `write` makes them: `simsiam-course checkpoints`.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from .checkpoint import load_weights, save_weights
 from .data import ImageSet, load_pair
 from .errors import InputError, check_choice
 from .evaluate import measure, random_backbone
-from .files import atomic_write, json_bytes, make_folder
+from .files import atomic_write, json_bytes, make_folder, parse_json
 from .recipe import Recipe
 from .train import fit, resolve_device
 
@@ -85,7 +84,7 @@ def manifest() -> dict[str, Any]:
     """name -> file, sha256, recipe, seed and figures. Errors: `InputError` where it is missing or damaged."""
     path = data_file(f"{FOLDER}/{MANIFEST}")
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except ValueError:
         found = None
     if not isinstance(found, dict):
