@@ -6,7 +6,7 @@ one before it in a single step, so a run killed at any moment finds the old one 
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .errors import InputError
-from .files import atomic_write, json_bytes
+from .files import atomic_write, json_bytes, parse_json
 from .recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -41,7 +41,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            about = json.loads(metadata.get("about", "null"))
+            about = parse_json(metadata.get("about", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"'{path}' is damaged or not a safetensors file ({error}): train again.") from error
@@ -80,7 +80,9 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -
     Errors: `InputError` where a name or a shape differs: a checkpoint of another model.
     """
     weights, own = stripped("model", tensors), model.state_dict()
-    odd = sorted(weights.keys() ^ own.keys()) or [k for k in own if own[k].shape != weights[k].shape]
+    odd = sorted(weights.keys() ^ own.keys()) or [
+        k for k in own if (own[k].shape, own[k].dtype) != (weights[k].shape, weights[k].dtype)
+    ]
     if odd:
         raise InputError(
             f"'{path}' is a checkpoint of another model ('{odd[0]}' does not fit): use the recipe it was trained by."
@@ -106,7 +108,7 @@ def read_recipe(run: str | Path) -> Recipe:
             f"'{run}' holds no run: name a folder that 'simsiam-course train --out' has written."
         )
     try:
-        knobs = json.loads(path.read_bytes())
+        knobs = parse_json(path.read_bytes())
     except ValueError:
         knobs = None
     if not isinstance(knobs, dict):
@@ -141,4 +143,4 @@ def check_same_recipe(stored: Recipe, wanted: Recipe, path: str | Path) -> None:
 
 def holds_run(folder: str | Path) -> bool:
     """Whether a folder holds the files of a run, whole or begun."""
-    return any((Path(folder) / name).exists() for name in (CHECKPOINT, HISTORY, RECIPE))
+    return any(os.path.exists(Path(folder) / name) for name in (CHECKPOINT, HISTORY, RECIPE))

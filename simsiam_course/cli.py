@@ -6,13 +6,8 @@ code 2. With `--json` the last line of standard output is one JSON object.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +15,7 @@ import typer
 
 from .errors import InputError
 from .presets import WHAT_FOR
+from .terminal import answer
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -27,8 +23,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 _PRESETS = "\n".join(["\b", "Presets:", *(f"  {name:<16} {said}" for name, said in WHAT_FOR.items())])
-GOES_ON = "a run goes on with --out and --resume, a sweep with the same command."
-
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Data = Annotated[
@@ -441,59 +435,6 @@ def _progress() -> bool:
     return sys.stderr.isatty()
 
 
-class Terminated(BaseException):
-    """The system wants the program to end: what is half done is cleaned up on the way out."""
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """Inside, SIGTERM raises `Terminated`, where otherwise it would end the process on the spot."""
-
-    def end(number: int, frame: Any) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # only that one may hear signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main() -> None:
     """Runs the program; bad input ends it with one sentence and exit code 2, Ctrl-C with 130, SIGTERM with 143."""
-    with warnings.catch_warnings():
-        warnings.showwarning = _warn
-        sys.exit(_answer())
-
-
-def _answer() -> int:
-    """The exit code of the command that was given."""
-    try:
-        with _told_to_end():
-            code = app(standalone_mode=False) or 0
-        if code == 130:  # typer has heard Ctrl-C
-            raise KeyboardInterrupt
-        return code
-    except InputError as error:
-        return _say(str(error), 2)
-    except KeyboardInterrupt:
-        return _say(f"Interrupted: {GOES_ON}", 130)
-    except Terminated:
-        return _say(f"Terminated: {GOES_ON}", 143)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
-            raise
-        return _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
-
-
-def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """A warning as a sentence: which line of which file has raised it is nothing to who runs the program."""
-    print("Warning:", " ".join(str(message).split()), file=sys.stderr)
-
-
-def _say(sentence: str, code: int) -> int:
-    print(" ".join(sentence.split()), file=sys.stderr)
-    return code
+    sys.exit(answer(app, sys.argv[1:]))

@@ -94,6 +94,8 @@ class friendly_os_errors:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ValueError) and not isinstance(error, InputError):  # NUL, or half a character
+            raise InputError(f"Cannot write {str(self.path)!r}: no file can have that name.") from error
         if not isinstance(error, OSError):
             return
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -148,13 +150,26 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             if line.strip():
-                rows.append(json.loads(line))
+                row = parse_json(line)
         except ValueError:
             if number < len(lines):
                 raise InputError(
                     f"Line {number} of '{path}' is not JSON: delete that line or the file."
                 ) from None
+            break
+        if line.strip():
+            if not isinstance(row, dict):
+                raise InputError(f"Line {number} of '{path}' has no names: delete that line or the file.")
+            rows.append(row)
     return rows
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says. Errors: `ValueError` for all that is none, also where it is nested too deep to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def json_bytes(value: Any, *, indent: int | None = None) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, printable
 from .files import atomic_write, check_folder, make_folder, remove_leftovers
 from .lock import file_lock
 
@@ -37,6 +37,7 @@ def execute(path: str | Path) -> float:
 
 def _execute(path: Path, notebook: Any) -> float:
     import nbformat
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -52,7 +53,11 @@ def _execute(path: Path, notebook: Any) -> float:
     try:
         client.execute()
     except CellExecutionError as error:
-        raise InputError(f"A cell of '{path}' failed: {error.ename}: {error.evalue}") from error
+        raise InputError(f"A cell of '{path}' failed: {error.ename}: {error.evalue.rstrip('.')}.") from error
+    except NoSuchKernel as error:
+        raise InputError(
+            f"'{path}' asks for the kernel '{error.name}', which is not installed here."
+        ) from error
     except CellTimeoutError as error:
         raise InputError(f"A cell of '{path}' took more than {CELL_TIMEOUT} s.") from error
     except DeadKernelError as error:
@@ -71,9 +76,14 @@ def read(path: Path) -> Any:
     import nbformat
 
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is not a notebook that can be read: {error}.") from error
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat has an error of its own for each of many ways to be no notebook
+        reason = printable(str(error).partition("\n")[0]).rstrip(".")[:200]
+        raise InputError(
+            f"'{path}' is not a notebook that can be read: {reason or type(error).__name__}."
+        ) from error
+    return notebook
 
 
 def _tidy(notebook: Any) -> None:

@@ -7,13 +7,12 @@ half a minute on two CPU cores; the paper's own settings are `PRESETS["paper_cif
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from .augment import PRESETS as AUGMENTATIONS
-from .errors import InputError, check_choice, check_number, check_whole
+from .errors import InputError, check_choice, check_number, check_whole, nearest
 from .model import BACKBONES, OUTPUT_BN, PREDICTORS, STOP_GRADIENT, SimSiam, create_backbone
 from .presets import PRESETS, preset
 from .relatives import METHODS
@@ -21,6 +20,8 @@ from .relatives import METHODS
 SCHEDULES = ("stable_decay", "cosine", "constant")
 SIMILARITIES = ("cosine", "cross_entropy")
 INITS = ("default", "he")
+MOST = 100_000_000  # of what is counted: passes, steps, rows of a bank
+WIDEST = 16_384  # channels; two layers of so many have a gigabyte of weights between them
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,18 @@ class Recipe:
             "projection_dim", "hidden_dim", "predictor_hidden_dim", "epochs", "monitor_every", "pairs", "target_every",
             "bank_size",
         ):  # fmt: skip
-            check_whole(**{name: getattr(self, name)})
-        check_whole(least=2, batch_size=self.batch_size)
-        check_whole(least=0, warmup_steps=self.warmup_steps, seed=self.seed)
-        check_number("lr", self.lr, 0, open_ends=True)
-        check_number("predictor_lr", self.predictor_lr, 0, open_ends=True)
+            check_whole(most=WIDEST if name.endswith("_dim") else MOST, **{name: getattr(self, name)})
+        check_whole(least=2, most=MOST, batch_size=self.batch_size)
+        check_whole(least=0, most=MOST, warmup_steps=self.warmup_steps)
+        check_whole(least=0, most=2**32 - 1, seed=self.seed)
+        check_number("lr", self.lr, 0, 1e100, open_ends=True)
+        check_number("predictor_lr", self.predictor_lr, 0, 1e100, open_ends=True)
         check_number("momentum", self.momentum, 0, 0.999)
         check_number("target_momentum", self.target_momentum, 0, 1)
         check_number("temperature", self.temperature, 0, open_ends=True)
         if self.method != "simsiam":
             self._check_relative()
-        check_number("weight_decay", self.weight_decay, 0)
+        check_number("weight_decay", self.weight_decay, 0, 1e6)
         check_number("decay_fraction", self.decay_fraction, 0, 1)
 
     def _check_relative(self) -> None:
@@ -144,9 +146,9 @@ class Recipe:
         names = [field.name for field in dataclasses.fields(cls)]
         for name in knobs:
             if name not in names:
-                close = difflib.get_close_matches(str(name), names, n=1)
-                hint = f"did you mean '{close[0]}'?" if close else f"the knobs are {', '.join(names)}."
-                raise InputError(f"A recipe has no knob '{name}': {hint}")
+                raise InputError(
+                    f"A recipe has no knob '{name}'{nearest(name, names)}: the knobs are {', '.join(names)}."
+                )
         return cls(**knobs)
 
     def differences(self, other: Recipe) -> str:

@@ -8,7 +8,6 @@ lesson and needs a download, so it is loaded or left out; `write_photos` makes i
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from .checkpoint import holds_run, load_weights, save_weights
 from .data import ImageSet, load_pair
 from .errors import InputError, check_choice
 from .evaluate import baselines, measure, random_backbone
-from .files import atomic_write, json_bytes, make_folder
+from .files import atomic_write, json_bytes, make_folder, parse_json
 from .lock import folder_lock
 from .presets import preset
 from .recipe import Recipe
@@ -89,7 +88,7 @@ def manifest() -> dict[str, Any]:
     """name -> file, sha256, recipe, seed and figures. Errors: `InputError` where it is missing or damaged."""
     path = data_file(f"{FOLDER}/{MANIFEST}")
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -216,7 +215,7 @@ def _note(place: Path, entries: dict[str, Any]) -> dict[str, Any]:
     """Puts entries into the manifest of a folder, beside those of other files, and gives these back."""
     path = place / MANIFEST
     try:
-        known = json.loads(path.read_bytes()) if path.is_file() else {}
+        known = parse_json(path.read_bytes()) if path.is_file() else {}
     except ValueError:
         known = {}
     known = known if isinstance(known, dict) else {}

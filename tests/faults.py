@@ -258,15 +258,15 @@ class Download:
         self.url, self.payload = url, payload
 
     def program(self, place: Path, again: bool) -> Callable[[], Any]:
-        from simsiam_course import cli
+        from simsiam_course import terminal
         from simsiam_course.data.download import Archive, fetch
 
         def run() -> None:
             os.environ["SIMSIAM_CACHE"] = str(place / "cache")
-            with cli._told_to_end():
+            with terminal.told_to_end():
                 try:
                     fetch(Archive("set/file.bin", (self.url,), hashlib.md5(self.payload).hexdigest(), 1.0))
-                except cli.Terminated:
+                except terminal.Terminated:
                     sys.exit(143)
 
         return run
@@ -445,7 +445,7 @@ def write_table(rows: list[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--program"]:  # the command line, with the tiny experiment
-        from simsiam_course import cli
+        from simsiam_course import terminal
 
         prepare()
         sys.argv = ["simsiam-course", *sys.argv[2:]]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..data import ImageSet
-from ..errors import InputError
+from ..errors import InputError, nearest
 from ..probes import factor_probes
 from ..recipe import Recipe
 from ..relatives import FORMULAS
@@ -383,5 +383,8 @@ COURSE = tuple(experiment for experiment in EXPERIMENTS.values() if experiment.l
 def find(name: str) -> Experiment:
     """The experiment of that name. Errors: `InputError`, unknown name."""
     if name not in EXPERIMENTS:
-        raise InputError(f"There is no experiment '{name}': choose one of {', '.join(EXPERIMENTS)}.")
+        known = ", ".join(EXPERIMENTS)
+        raise InputError(
+            f"There is no experiment '{name}'{nearest(name, EXPERIMENTS)}: choose one of {known}."
+        )
     return EXPERIMENTS[name]

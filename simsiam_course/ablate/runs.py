@@ -26,7 +26,7 @@ from torch import nn
 from ..augment import PRESETS
 from ..collapse import diagnose
 from ..data import ImageSet
-from ..errors import InputError
+from ..errors import LARGEST, InputError, check_number, check_whole, shown
 from ..evaluate import measure
 from ..files import append_line, make_folder, read_lines, remove_leftovers, write_lines
 from ..lock import file_lock
@@ -180,7 +180,7 @@ def _run_alone(
 ) -> Iterator[Row]:
     from tqdm.auto import tqdm
 
-    rows = [row for path in ledgers.values() if path.exists() for row in read_lines(path)]
+    rows = [check_row(row, path) for path in ledgers.values() if path.exists() for row in read_lines(path)]
     quick = bool(os.environ.get("SIMSIAM_QUICK"))
     known = {key(row): row for row in rows if quick or not row.get("quick")}
     data = {planned.experiment.name: planned.experiment.data for planned in plan}
@@ -335,9 +335,42 @@ def read_ledger(place: str | Path) -> list[dict[str, Any]]:
     rows = read_lines(path) if path.is_file() else []
     if not rows:
         raise InputError(f"'{place}' holds no results: name a folder that 'demo' or 'ablate' has written.")
-    for row in rows:
-        key(row)
-    return rows
+    return [check_row(row, path) for row in rows]
+
+
+def check_row(row: Any, path: str | Path) -> Row:
+    """The row of a ledger as it is, if it is one. Errors: `InputError`, which names the file and what is wrong."""
+    try:
+        _check_row(row)
+    except InputError as error:
+        raise InputError(
+            f"A row of '{path}' is none of a ledger: {error} Delete the row or the file."
+        ) from None
+    return row
+
+
+def _check_row(row: Any) -> None:
+    if not isinstance(row, dict):
+        raise InputError(f"It is {shown(row)}, expected the results of a run by name.")
+    for name in ("experiment", "variant"):
+        if not isinstance(row.get(name), str) or not row[name].isprintable():
+            raise InputError(f"{name} is {shown(row.get(name))}, expected a name.")
+    check_whole(least=0, seed=row.get("seed"))
+    if not isinstance(row.get("recipe"), dict):
+        raise InputError(f"recipe is {shown(row.get('recipe'))}, expected knobs by name.")
+    Recipe.from_dict(row["recipe"])
+    history = row.get("history", [])
+    if not isinstance(history, list) or not all(isinstance(line, dict) for line in history):
+        raise InputError(f"history is {shown(history)}, expected a list of rows.")
+    numbers = [
+        (name, row.get(name)) for name in (*MEASURED, "train_loss", "images_seen", "images_per_second")
+    ]
+    numbers += [(name, line.get(name)) for line in history for name in ("step", "images_seen", *MEASURED)]
+    for name, value in numbers:
+        if value is not None:
+            check_number(name, value, -LARGEST)
+    if not isinstance(row.get("diagnosis"), (str, dict, type(None))):
+        raise InputError(f"diagnosis is {shown(row['diagnosis'])}, expected a name.")
 
 
 def thin(history: list[dict[str, Any]], rows: int = HISTORY_ROWS) -> list[dict[str, Any]]:

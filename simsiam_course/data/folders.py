@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -52,6 +53,8 @@ def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) ->
     readable picture.
     """
     path = Path(os.path.realpath(os.path.expanduser(path)))
+    if os.path.isfile(path):
+        raise InputError(f"'{path}' is no folder but a file; give the folder it is in.")
     if not os.path.isdir(path):
         raise InputError(f"There is no folder '{path}'; check the path.")
     try:
@@ -124,7 +127,8 @@ def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
     pool = ThreadPoolExecutor()
     try:
         results = pool.map(lambda file: _read(file, size), files)
-        bar = tqdm(results, total=len(files), desc=f"reading {path.name}", unit="picture")
+        unseen = not sys.stderr.isatty() and not type(sys.stderr).__module__.startswith("ipykernel")
+        bar = tqdm(results, total=len(files), desc="reading", unit="picture", disable=unseen)
         for i, result in enumerate(bar):
             if isinstance(result, str):
                 broken[i] = result

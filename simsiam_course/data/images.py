@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import atomic_write, friendly_os_errors
+from ..files import atomic_write, friendly_os_errors, parse_json
 
 SMALLEST = 8  # pixels a side: below this a crop of a fifth of the area is a pixel or two
 STD_FLOOR = 1e-3  # a quarter of one grey level of 255: images of one colour normalise to 0, not to NaN
@@ -177,6 +177,8 @@ def read_file(path: str | Path) -> tuple[ImageSet, dict[str, str]]:
 
     path = Path(os.path.expanduser(path))
     if not os.path.isfile(path):
+        if os.path.isdir(path):
+            raise InputError(f"'{path}' is a folder; give a safetensors file, or write folder:PATH.")
         raise InputError(f"There is no file '{path}'; check the path.")
     try:
         with safe_open(path, framework="pt") as file:
@@ -202,8 +204,8 @@ def _from_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], *, defau
     if unknown := sorted(set(tensors) - {"images", "labels"}):
         raise InputError(f"The keys {unknown} are unknown; keep 'images' and 'labels' only.")
     try:
-        classes = json.loads(metadata.get("classes", "[]"))
-    except json.JSONDecodeError:
+        classes = parse_json(metadata.get("classes", "[]"))
+    except ValueError:
         classes = None
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InputError("The metadata 'classes' is not a JSON list of names; write it with json.dumps.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, nearest, shown
 from .cache import cache_dir, converted
 from .download import Archive, unpacked
 from .folders import convert_folder, load_folder
@@ -33,6 +34,7 @@ SOURCES = {
     "folder:PATH": "your pictures, one subfolder a class, or a flat folder without labels",
 }
 SPLITS = ("train", "test", "all")
+LARGEST = 1_024  # pixels a side: all images of a set lie in memory, 3 MB each at this size
 
 # The hosts that serve torchvision's very files; the checksum decides, the order is speed. CIFAR-10's own
 # server gives about 60 kB/s since June 2026 (pytorch/vision#9536), so it comes last. Its mirrors: Ray's
@@ -78,9 +80,9 @@ def load(name: str, *, split: str = "train", size: int = 32) -> ImageSet:
     """
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
-    if not _is_count(size) or size < SMALLEST:
+    if not _is_count(size) or not SMALLEST <= size <= LARGEST:
         raise InputError(
-            f"Size {size!r} is not a number of pixels a side; choose a whole number from {SMALLEST} up."
+            f"Size {shown(size)} is not a number of pixels a side; choose a whole number from {SMALLEST} to {LARGEST}."
         )
     if name in _OWN_TEST:
         read = partial(_OWN_TEST[name], size=size)
@@ -102,7 +104,9 @@ def load_pair(
     own the part named by the role. Raises InputError as `load` does, and where the two do not fit together.
     """
     if limit is not None and (not _is_count(limit) or limit < 1):
-        raise InputError(f"The limit {limit!r} is not a number of images; choose a whole number from 1 up.")
+        raise InputError(
+            f"The limit {shown(limit)} is not a number of images; choose a whole number from 1 up."
+        )
     if test is None and data in _OWN_TEST:
         train, held_out = load(data, split="train", size=size), load(data, split="test", size=size)
     elif test is None:
@@ -150,8 +154,10 @@ def _whole(name: str, size: int) -> ImageSet:
         return _digits(size)
     if name == "eurosat":
         return _eurosat(size)
-    hint = "choose one of " + ", ".join(SOURCES)
-    if os.path.exists(path := os.path.expanduser(name)):
+    hint = "choose one of " + ", ".join(SOURCES) + nearest(name, SOURCES)
+    if re.match(r"\w+://", name):
+        hint = "an address is not read: download it yourself, then write folder:PATH or file:PATH"
+    elif os.path.exists(path := os.path.expanduser(name)):
         hint = f"for your own images write {'folder' if os.path.isdir(path) else 'file'}:{name}"
     raise InputError(f"There is no data set {name!r}; {hint}.")
 

@@ -102,8 +102,9 @@ def what_was_run(rows: Sequence[Row], *, data: str | None = None) -> str:
         f"from seed {seeds[0]}" if len(seeds) == 1 else f"from each of {len(seeds)} seeds ({_span(seeds)})"
     )
     where = f" on the images of '{data}'" if data else ""
-    seen = [row["images_seen"] for row in rows]
+    seen = [row["images_seen"] for row in rows if _known(row.get("images_seen"))] or [0]
     count = f"{seen[0]:,}" if len(set(seen)) == 1 else f"{min(seen):,} to {max(seen):,}"
+    count = count if seen != [0] else "an unknown number of"
     times = [row["seconds"] for row in rows if _known(row.get("seconds"))]
     speeds = [row["images_per_second"] for row in rows if _known(row.get("images_per_second"))]
     devices = _listed(sorted({str(row["device"]) for row in rows if row.get("device")}))
