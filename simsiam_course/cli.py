@@ -6,6 +6,7 @@ code 2. With `--json` the last line of standard output is one JSON object.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -89,39 +90,47 @@ def train(
         str | None,
         typer.Option(help="A list: patterns, crop_and_flip, digits, satellite, cifar, imagenet, simclr, ..."),
     ] = None,
+    amp: Annotated[str | None, typer.Option(help="Lower precision: off, bf16, or fp16 (GPUs only).")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile backbone and heads (torch.compile).")
+    ] = False,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/<time>).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     json: Json = False,
 ) -> None:
-    """Trains a backbone on images without labels, and measures it."""
+    """Trains a backbone on images without labels, and measures it; torchrun starts it in several processes."""
     given = {"backbone": backbone, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
-             "stop_gradient": stop_gradient, "predictor": predictor, "augmentation": augmentation}  # fmt: skip
+             "stop_gradient": stop_gradient, "predictor": predictor, "augmentation": augmentation,
+             "amp": amp, "compile": compiled or None}  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if method is not None:
         given = {**_formula(method), **given}
+    from .distributed import from_first, one_after_another, processes, rank
+    from .launch import began, restarts
     from .train import fit, resolve_device
 
     resolve_device(device)
     if resume and out is None:
         raise InputError("--resume needs --out: name the folder of the run to go on with.")
-    recipe = _recipe(given, data, preset, out if resume else None)
-    folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    from .checkpoint import holds_run
-
-    if not resume and holds_run(folder):
-        raise InputError(f"'{folder}' holds a run already: go on with --resume, or choose another --out.")
-    from .files import check_folder
-
-    check_folder(folder)
-    images, test_images = _load(data, test, limit, size)
-    if len(test_images) < 2:
+    if restarts()[1] and out is None:
         raise InputError(
-            f"'{data}' leaves {len(test_images)} image for testing, expected at least 2: give ten images or more, "
-            "or a test set by --test."
+            "--max-restarts needs --out: name the folder in which a run that is started anew goes on."
         )
-    model = recipe.build()
-    history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
+    with processes(device):
+        first = rank() == 0
+        resume = resume or (out is not None and began(out))
+        recipe, folder = from_first(lambda: _prepare(given, data, preset, out, resume))
+        images, test_images = one_after_another(lambda: _load(data, test, limit, size))
+        if len(test_images) < 2:
+            raise InputError(
+                f"'{data}' leaves {len(test_images)} image for testing, expected at least 2: give ten images or more, "
+                "or a test set by --test."
+            )
+        model = recipe.build()
+        history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
+    if not first:
+        return
     last = history[-1]
     result = _measured(model, recipe, images, test_images, history)
     result |= {"train_loss": last["loss"], "images_seen": last["images_seen"], "seconds": last["seconds"],
@@ -371,6 +380,23 @@ def _formula(method: str) -> dict[str, Any]:
     return dict(FORMULAS.get(method, {"method": method})) | {"method": method}
 
 
+def _prepare(
+    given: dict[str, Any], data: str, preset: str | None, out: Path | None, resume: bool
+) -> tuple[Any, Path]:
+    """The recipe and the folder of a run, which can be written and holds no other."""
+    from .checkpoint import holds_run
+    from .files import check_folder
+    from .launch import remember_folder
+
+    recipe = _recipe(given, data, preset, out if resume else None)
+    folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    if not resume and holds_run(folder):
+        raise InputError(f"'{folder}' holds a run already: go on with --resume, or choose another --out.")
+    check_folder(folder)
+    remember_folder(folder)
+    return recipe, folder
+
+
 def _recipe(given: dict[str, Any], data: str, preset: str | None, resumed: Path | None) -> Any:
     """The recipe of a new run, or that of the run to go on with, which what is given must not contradict."""
     from .checkpoint import RECIPE, check_same_recipe, holds_run, read_recipe
@@ -437,4 +463,9 @@ def _progress() -> bool:
 
 def main() -> None:
     """Runs the program; bad input ends it with one sentence and exit code 2, Ctrl-C with 130, SIGTERM with 143."""
-    sys.exit(answer(app, sys.argv[1:]))
+    if "RANK" in os.environ:  # one of several processes
+        from .launch import run
+
+        run(lambda: answer(app, sys.argv[1:]))
+    else:
+        sys.exit(answer(app, sys.argv[1:]))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .distributed import average_
 from .errors import check_choice, check_whole
 
 PREDICTORS = ("mlp", "none", "frozen", "bias", "linear", "directpred")
@@ -142,5 +143,8 @@ class DirectPred(nn.Module):
     def update(self, z: Tensor) -> None:
         """Take in a batch: the average keeps rho of the old C. Shapes: z (B, D)."""
         z = z.to(self.correlation.dtype)
-        self.correlation.lerp_(z.T @ z / len(z), 1 - self.rho)  # (D, D)
+        with torch.autocast(z.device.type, enabled=False):
+            correlation = z.T @ z / len(z)  # (D, D)
+        average_(correlation)
+        self.correlation.lerp_(correlation, 1 - self.rho)
         self.weight.copy_(directpred_weight(self.correlation, self.eps))

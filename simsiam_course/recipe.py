@@ -17,6 +17,7 @@ from .model import BACKBONES, OUTPUT_BN, PREDICTORS, STOP_GRADIENT, SimSiam, cre
 from .presets import PRESETS, preset
 from .relatives import METHODS
 
+AMP = ("off", "bf16", "fp16")
 SCHEDULES = ("stable_decay", "cosine", "constant")
 SIMILARITIES = ("cosine", "cross_entropy")
 INITS = ("default", "he")
@@ -79,6 +80,8 @@ class Recipe:
     # the run
     seed: int = 0  # initialisation, order and augmentations
     channels_last: bool = True  # what the convolutions of CPUs and GPUs like best
+    amp: str = "off"  # bf16 or fp16 (GPUs only) convolutions and products: lesson 10 measures what it buys
+    compile: bool = False  # the first step then takes long: a compiler runs
     monitor_every: int = 10  # steps between two rows of the history
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class Recipe:
         check_choice("augmentation", self.augmentation, tuple(AUGMENTATIONS))
         check_choice("similarity", self.similarity, SIMILARITIES)
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("amp", self.amp, AMP)
         check_choice("predictor_schedule", self.predictor_schedule, ("constant", "same"))
         check_choice("projector_layers", self.projector_layers, (2, 3))
         check_choice("method", self.method, tuple(METHODS))
@@ -99,6 +103,7 @@ class Recipe:
             "joint",
             "nesterov",
             "channels_last",
+            "compile",
             "hidden_bn",
             "predictor_output_bn",
             "symmetric",

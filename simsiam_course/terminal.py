@@ -64,13 +64,19 @@ def _told(error: BaseException) -> tuple[int, str | None]:
 
 
 def say(sentence: str) -> None:
-    """One line on standard error."""
+    """One line on standard error; of several processes one says it."""
+    if "RANK" in os.environ:
+        from .launch import first_to_say
+
+        if not first_to_say():
+            return
     print(printable(sentence), file=sys.stderr)
 
 
 def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """A warning as a sentence: which line of which file has raised it is nothing to who runs the program."""
-    say(f"Warning: {message}")
+    if os.environ.get("RANK", "0") == "0":
+        print(printable(f"Warning: {message}"), file=sys.stderr)
 
 
 @contextmanager

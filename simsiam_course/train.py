@@ -17,9 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from . import checkpoint as ckpt
-from .augment import PRESETS, two_views
+from .augment import PRESETS
 from .collapse import effective_rank, std
 from .data import ImageSet
+from .distributed import (
+    average_,
+    average_gradients,
+    from_first,
+    gather,
+    gather_outputs,
+    own_gpu,
+    rank,
+    share,
+    world,
+)
 from .errors import InputError
 from .files import (
     append_line,
@@ -36,6 +47,8 @@ from .memory import forget, out_of_memory, step_does_not_fit
 from .model import SimSiam
 from .recipe import Recipe
 from .relatives import MovingAverage, Relative
+from .switches import switch_off, switch_on
+from .sync_batch_norm import synchronize
 
 SECONDS_BETWEEN_CHECKPOINTS = 4.5
 QUICK_STEPS = 30  # with SIMSIAM_QUICK=1 in the environment every run stops here
@@ -78,7 +91,9 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise InputError(f"The device is '{name}', expected auto, cpu or cuda.")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("There is no CUDA device here: use '--device auto' or '--device cpu'.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return own_gpu() if world() > 1 else torch.device("cuda")
 
 
 def total_steps(recipe: Recipe, images: ImageSet) -> int:
@@ -117,7 +132,9 @@ def cosines(history: Sequence[Row], recipe: Recipe) -> list[Row]:
 class Trainer:
     """A run that takes one step at a time, so that `fit`, a widget or a test can stand between the steps.
 
-    Errors: `InputError` where the batch is larger than the set, or the device is not there.
+    Where several processes train (distributed.py), each has a trainer of its own and takes its share of every batch;
+    the model gives all of them the outputs of the whole batch, and so the loss is that of one process.
+    Errors: `InputError` where the batch is larger than the set or cannot be shared, or the device is not there.
     """
 
     def __init__(
@@ -140,9 +157,12 @@ class Trainer:
                 "give bank_size at least their number, or fewer images (--limit)."
             )
         self.device = resolve_device(device)
+        self.share = share(recipe.batch_size)
         self.recipe = recipe
         self.images = images
         self.model = model.to(self.device)
+        if world() > 1:
+            synchronize(self.model)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.mean, self.std = images.mean.to(self.device), images.std.to(self.device)
@@ -157,6 +177,10 @@ class Trainer:
         self.augmentation = PRESETS[recipe.augmentation]
         self.pixels = images.images.to(self.device)
         self.optimizer, self.names = _optimizer(self.model, recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
+        self.switched = switch_on(self.model, recipe, self.device)
+        target = getattr(model, "target", None)
+        self.gathering = gather_outputs(model, *([target] if isinstance(target, nn.Module) else []))
         self.order = torch.Generator().manual_seed(recipe.seed)
         self.draws = torch.Generator(self.device).manual_seed(recipe.seed + 1)
         self.steps_per_epoch = len(images) // recipe.batch_size
@@ -170,9 +194,11 @@ class Trainer:
         self.hook: Any = None
 
     def close(self) -> None:
-        """Takes the monitor's hook off the model again."""
-        if self.hook is not None:
-            self.hook.remove()
+        """Takes off the model what was put on it for the training."""
+        for hook in (self.hook, *self.gathering):
+            if hook is not None:
+                hook.remove()
+        switch_off(self.switched)
 
     def advance(self) -> Tensor:
         """Takes one step and returns its loss, still on the device: reading it would make the host wait."""
@@ -186,8 +212,10 @@ class Trainer:
             loss = loss + self._loss(chosen) / self.recipe.pairs
         self.optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # with stop_gradient="both" it does not: nothing moves
-            loss.backward()
-            self.optimizer.step()
+            self.scaler.scale(loss).backward()  # fp16 alone is scaled
+            average_gradients(self.names.values())
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.loss_sum += loss.detach()
         self.losses += 1
         self.done += 1
@@ -225,9 +253,15 @@ class Trainer:
             raise Diverged(_divergence(self.done))
 
     def views(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Two fresh views of the chosen images as the model gets them. Shapes: (B,) -> (B, 3, H, W) twice."""
-        x = self.pixels.index_select(0, chosen)  # (B, 3, H, W) uint8
-        x1, x2 = two_views(x, self.augmentation, self.draws, self.mean, self.std)
+        """Two fresh views of the chosen images as the model gets them, drawn as `two_views` does.
+
+        Shapes: (B,) -> (B, 3, H, W) twice; with several processes those of this one's share, drawn for all.
+        """
+        drawn = self.augmentation.draw(2 * len(chosen), self.draws)
+        own = {name: torch.cat([view[self.share] for view in both.chunk(2)]) for name, both in drawn.items()}
+        x = self.pixels.index_select(0, chosen[self.share])  # (B, 3, H, W) uint8
+        views = self.augmentation.apply(torch.cat((x, x)), own, self.mean, self.std)  # (2 B, 3, H, W)
+        x1, x2 = views.chunk(2)
         if self.recipe.channels_last:
             x1, x2 = (v.contiguous(memory_format=torch.channels_last) for v in (x1, x2))
         return x1, x2
@@ -251,10 +285,11 @@ class Trainer:
 
     def row(self) -> Row:
         """The position and what the monitors say of the step just taken."""
+        average_(self.loss_sum)
         mean_loss = float(self.loss_sum) / max(1, self.losses)
         self.loss_sum.zero_()
         self.losses = 0
-        z = self.z[: self.recipe.batch_size].float() if self.z is not None else None
+        z = gather(self.z[: self.share.stop - self.share.start].float()) if self.z is not None else None
         if z is not None and not z.isfinite().all():
             z = None
         return {
@@ -283,7 +318,8 @@ class Trainer:
             "run.loss_sum": self.loss_sum,
         }
         about = {"recipe": self.recipe.to_dict(), "images": self.images.fingerprint(), "size": self.pixels.shape[-1],
-                 "step": self.done, "losses": self.losses, "threads": torch.get_num_threads()}  # fmt: skip
+                 "step": self.done, "losses": self.losses, "threads": torch.get_num_threads(),
+                 "scaler": self.scaler.state_dict()}  # fmt: skip
         return tensors, about
 
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
@@ -305,6 +341,8 @@ class Trainer:
         torch.set_rng_state(tensors["run.global"])
         self.loss_sum.copy_(tensors["run.loss_sum"])
         self.done, self.losses = about["step"], about["losses"]
+        if about.get("scaler"):
+            self.scaler.load_state_dict(about["scaler"])
         if self.done:  # draw the order of the present pass again
             self.order_state = tensors["run.order"]
             self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
@@ -353,20 +391,23 @@ def fit(
     `step(model, x1, x2)` returns the loss and may be your own; without it `train_step` does, or the relative's own
     `loss`. `callback(row, model)` is called for every row and may
     return more columns. `out` gets `checkpoint.safetensors`, `history.jsonl` and `recipe.json`; with `resume` a run
-    that is there goes on, and its curve is the one an uninterrupted run would have had.
+    that is there goes on, and its curve is the one an uninterrupted run would have had. Where several processes call it
+    together, the first alone writes and shows, and its weights are where all start.
     Errors: `InputError` for a batch larger than the set, a folder that holds a run already (or another run) or that
     another process writes, a full disk, a step that memory does not hold; `Diverged` where the loss is no longer
     finite (the last good checkpoint stays).
     Source: Algorithm 1, App. A.
     """
     trainer = Trainer(model, images, recipe, step=step, device=device)
-    folder = RunFolder(out, recipe, resume) if out is not None else None
+    first = rank() == 0
+    folder = RunFolder(out, recipe, resume) if out is not None and first else None
     bar = None
     try:
         history, seconds = folder.restore(trainer) if folder else (History(), 0.0)
+        history, seconds = _start_alike(trainer, history, seconds)
         start = time.perf_counter() - seconds
-        bar = _bar(trainer, progress)
-        if recipe.stop_gradient == "both":
+        bar = _bar(trainer, progress and first)
+        if recipe.stop_gradient == "both" and first:
             bar.write("stop_gradient='both': no gradient reaches any weight, so nothing will move.")
         if folder and trainer.done == 0:
             folder.save(trainer, history, 0.0)
@@ -458,6 +499,21 @@ class RunFolder:
         rows = rows[: about["rows"]]
         write_lines(log, rows)
         return History(rows), about["seconds"]
+
+
+def _start_alike(trainer: Trainer, history: History, seconds: float) -> tuple[History, float]:
+    """Puts all processes where the first one is."""
+    if world() == 1:
+        return history, seconds
+
+    def state() -> Any:
+        tensors, about = trainer.state()
+        return {name: tensor.cpu() for name, tensor in tensors.items()}, about, history, seconds
+
+    tensors, about, history, seconds = from_first(state)
+    if rank():
+        trainer.restore(tensors, about, Path("the first process"))
+    return history, seconds
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[str, nn.Parameter]]:

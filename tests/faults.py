@@ -445,7 +445,7 @@ def write_table(rows: list[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--program"]:  # the command line, with the tiny experiment
-        from simsiam_course import terminal
+        from simsiam_course import cli
 
         prepare()
         sys.argv = ["simsiam-course", *sys.argv[2:]]

@@ -1,0 +1,101 @@
+"""What the processes of one launch know of each other beyond the training: restarts, a run begun, a sentence said.
+
+torchrun keeps a small store for as long as it lives, through all restarts. The training itself is in distributed.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+
+import torch.distributed as dist
+
+from .distributed import rank, world
+from .errors import InputError
+
+SAID, FOLDER = "simsiam_course/said", "simsiam_course/folder"
+
+
+def launched() -> bool:
+    """Whether a launcher started this process as one of several, or torchrun as the only one."""
+    by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return "RANK" in os.environ and (by_torchrun or int(os.environ.get("WORLD_SIZE", "1")) > 1)
+
+
+@cache
+def _store() -> dist.TCPStore:
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=10))
+
+
+def restarts() -> tuple[int, int]:
+    """How often torchrun has started these processes anew, and how often it would."""
+    names = ("TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
+    done, most = (int(os.environ.get(name, "0")) for name in names)
+    return done, most
+
+
+def remember_folder(path: object) -> None:
+    """Notes that this launch has begun a run there."""
+    if launched() and rank() == 0:
+        _store().set(FOLDER, os.path.abspath(str(path)))
+
+
+def began(path: object) -> bool:
+    """Whether these processes were started anew and their launch has begun the run in this folder."""
+    if not restarts()[0] or not launched() or not _store().check([FOLDER]):
+        return False
+    return _store().get(FOLDER).decode() == os.path.abspath(str(path))
+
+
+def first_to_say(what: str = SAID) -> bool:
+    """Whether no process of this launch has ended with a sentence before; asking counts as saying it."""
+    if not launched():
+        return True
+    try:
+        return _store().add(what, 1) == 1
+    except RuntimeError:  # there is no store, or the launcher is gone
+        return os.environ["RANK"] == "0"
+
+
+def run(answer: Callable[[], int]) -> None:
+    """Ends this process with the exit code that `answer` returns, and never waits for the others.
+
+    After bad input nothing is tried anew. What a lost connection raises is not told: the process that is gone was the
+    one with something to say.
+    """
+    if launched() and restarts()[0] > 0 and _store().check([SAID]):
+        leave(2)
+    command = sys.argv[1:2]
+    try:
+        if launched() and command not in (["train"], []) and not {"--help"} & {*sys.argv}:
+            raise InputError(f"torchrun is for 'train': run '{command[0]}' in one process, without torchrun.")
+        leave(answer())
+    except InputError as error:
+        if first_to_say():
+            print(error, file=sys.stderr)
+        leave(2)
+    except RuntimeError as error:
+        if not _peer_lost(error):
+            raise
+        if not _store().check([SAID]) and first_to_say(f"{SAID} {restarts()[0]}"):
+            print("Another process of this run is gone, so all end here.", file=sys.stderr)
+        leave(1)
+
+
+def _peer_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone."""
+    words = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+    return world() > 1 and any(word in str(error) for word in words)
+
+
+def leave(code: int) -> None:
+    """Ends the process; where others still wait for it at once, since to part properly takes all of them."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if world() > 1:
+        os._exit(code)
+    sys.exit(code)
