@@ -7,9 +7,11 @@ import hashlib
 import io
 import os
 import pickle
+import socket
 import struct
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from PIL import Image
 from simsiam_course.data import cache_dir, download, load, sources
 from simsiam_course.data.download import Archive, fetch, unpacked
 from simsiam_course.errors import InputError
+from simsiam_course.lock import Lock
 
 PAYLOAD = os.urandom(300_000)
 
@@ -129,14 +132,31 @@ def test_a_damaged_file_is_downloaded_again(server: Server) -> None:
     assert fetch(wanted).read_bytes() == PAYLOAD and len(server.seen) == 2
 
 
-@pytest.mark.parametrize("behaviour", ["missing", "truncated", "wrong", "stalled", "refused"])
+def status(code: int) -> Callable[[BaseHTTPRequestHandler], None]:
+    return lambda handler: handler.send_error(code)
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """The server dies halfway: the connection is reset, not closed."""
+    truncated(handler)
+    handler.wfile.flush()
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+PORTAL = whole(b"<html>Please log in to the hotel's network</html>")
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["missing", "truncated", "wrong", "stalled", "refused", "busy", "broken", "reset", "portal"]
+)
 def test_the_next_mirror_is_taken_and_nothing_of_the_bad_one_stays(
     server: Server, behaviour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "STALLED_AFTER", 0.3)
     bad = {
         "missing": missing, "truncated": truncated, "wrong": whole(PAYLOAD[::-1]), "stalled": stalled(server),
-        "refused": missing,
+        "refused": missing, "busy": status(429), "broken": status(500), "reset": reset, "portal": PORTAL,
     }[behaviour]  # fmt: skip
     first = "http://127.0.0.1:9/bad" if behaviour == "refused" else server.url("/bad", bad)
     path = fetch(archive(first, server.url("/good", whole(PAYLOAD))))
@@ -151,15 +171,20 @@ def test_the_next_mirror_is_taken_and_nothing_of_the_bad_one_stays(
         ("truncated", "cut short"),
         ("wrong", "wrong checksum"),
         ("stalled", "no answer for 0.3 s"),
+        ("busy", "HTTP 429"),
+        ("broken", "HTTP 500"),
+        ("reset", "cut short"),
+        ("portal", "wrong checksum"),
     ],
 )
 def test_when_no_mirror_delivers_one_sentence_says_why_and_nothing_is_left(
     server: Server, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "STALLED_AFTER", 0.3)
-    bad = {"missing": missing, "truncated": truncated, "wrong": whole(b"x"), "stalled": stalled(server)}[
-        behaviour
-    ]
+    bad = {
+        "missing": missing, "truncated": truncated, "wrong": whole(b"x"), "stalled": stalled(server),
+        "busy": status(429), "broken": status(500), "reset": reset, "portal": PORTAL,
+    }[behaviour]  # fmt: skip
     with pytest.raises(
         InputError, match=f"could not be downloaded.*{reason}.*check the connection"
     ) as caught:
@@ -190,21 +215,112 @@ def test_a_failed_download_keeps_the_file_that_was_there(server: Server) -> None
     assert old.read_bytes() == b"older version"
 
 
-def test_two_downloads_of_one_file_do_not_disturb_each_other(server: Server) -> None:
-    both = threading.Barrier(2, timeout=20)
+def test_of_two_that_want_one_file_the_second_waits_for_the_first(
+    server: Server, capfd: pytest.CaptureFixture
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
     half = len(PAYLOAD) // 2
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
         whole(PAYLOAD[:half], pretended=len(PAYLOAD))(handler)
         handler.wfile.flush()
-        both.wait()  # both have half of the file now
-        assert not (cache_dir() / "sub" / "file.bin").exists() or len(server.seen) == 2
+        begun.set()
+        goes_on.wait(20)
         handler.wfile.write(PAYLOAD[half:])
 
     wanted = archive(server.url("/slow", slow))
     with ThreadPoolExecutor(2) as pool:
-        paths = list(pool.map(fetch, [wanted, wanted]))
-    assert paths[0].read_bytes() == PAYLOAD and files(cache_dir()) == [paths[0]] and len(server.seen) == 2
+        first = pool.submit(fetch, wanted)
+        assert begun.wait(20)
+        second = pool.submit(fetch, wanted)
+        told, end = "", time.monotonic() + 20
+        while "Another process is downloading" not in told and time.monotonic() < end:
+            told += capfd.readouterr().err
+            time.sleep(0.01)
+        assert not (cache_dir() / "sub" / "file.bin").exists() and not second.done()
+        goes_on.set()
+        assert first.result() == second.result()
+    assert first.result().read_bytes() == PAYLOAD and files(cache_dir()) == [first.result()]
+    assert server.seen == ["/slow"] and "waiting until it has ended" in told
+
+
+def test_where_the_first_fails_the_second_tries_for_itself(server: Server) -> None:
+    wanted = archive(server.url("/file", missing))
+    with ThreadPoolExecutor(1) as pool:
+        with Lock(_lock_of(wanted), "busy"):
+            second = pool.submit(fetch, wanted)
+            time.sleep(0.1)
+            assert server.seen == []
+            server.url("/file", whole(PAYLOAD))
+        assert second.result(timeout=20).read_bytes() == PAYLOAD and server.seen == ["/file"]
+
+
+def _lock_of(wanted: Archive) -> Path:
+    target = cache_dir() / wanted.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.lock")
+
+
+def test_what_a_killed_download_has_left_is_cleared_away(server: Server) -> None:
+    wanted = archive(server.url("/good", whole(PAYLOAD)))
+    _lock_of(wanted).touch()
+    half = cache_dir() / "sub" / ".file.bin.x1y2z3.partial"
+    half.mkdir()
+    (half / "tmpabc").write_bytes(PAYLOAD[:1000])
+    other = cache_dir() / "sub" / ".other.bin.x1y2z3.partial"  # another download's, perhaps at work
+    other.mkdir()
+    assert files(cache_dir()) != [] and fetch(wanted).read_bytes() == PAYLOAD
+    assert sorted(path.name for path in (cache_dir() / "sub").iterdir()) == [other.name, "file.bin"]
+
+
+def test_what_a_killed_unpacking_has_left_goes_after_a_day(server: Server) -> None:
+    packed = gzip.compress(b"plain")
+    for name, age in ((".unpacking-old", 90_000), (".unpacking-new", 60)):
+        (cache_dir() / name).mkdir(parents=True)
+        os.utime(cache_dir() / name, (time.time() - age, time.time() - age))
+    with unpacked(archive(server.url("/gz", whole(packed)), path="a.gz", data=packed)):
+        assert (cache_dir() / ".unpacking-new").exists() and not (cache_dir() / ".unpacking-old").exists()
+
+
+def test_a_redirect_is_followed_and_a_circle_is_told(server: Server) -> None:
+    def to(path: str) -> Callable[[BaseHTTPRequestHandler], None]:
+        def behaviour(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", path)
+            handler.end_headers()
+
+        return behaviour
+
+    server.url("/elsewhere", whole(PAYLOAD))
+    assert fetch(archive(server.url("/moved", to("/elsewhere")))).read_bytes() == PAYLOAD
+    with pytest.raises(InputError, match="redirected in a circle"):
+        fetch(archive(server.url("/round", to("/round")), path="other.bin"))
+
+
+def test_a_full_disk_is_one_sentence_and_with_space_the_download_succeeds(
+    server: Server, tmpfs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmpfs("size=400k")
+    monkeypatch.setenv("SIMSIAM_CACHE", str(disk))
+    (disk / "ballast").write_bytes(bytes(200_000))
+    wanted = archive(server.url("/good", whole(PAYLOAD)))
+    with pytest.raises(InputError, match="Cannot write .*file.bin.*the disk is full"):
+        fetch(wanted)
+    assert files(disk) == [disk / "ballast"] and [p.name for p in (disk / "sub").iterdir()] == []
+    (disk / "ballast").unlink()
+    assert files(disk) == [] and fetch(wanted).read_bytes() == PAYLOAD
+
+
+def test_a_full_disk_leaves_nothing_unpacked(
+    server: Server, tmpfs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmpfs("size=400k")
+    monkeypatch.setenv("SIMSIAM_CACHE", str(disk))
+    packed = gzip.compress(bytes(2_000_000))
+    wanted = archive(server.url("/gz", whole(packed)), path="a.gz", data=packed)
+    with pytest.raises(InputError, match="the disk is full"), unpacked(wanted):
+        pass
+    assert [path.name for path in disk.iterdir()] == ["a.gz"]
 
 
 def test_a_gzip_file_is_kept_packed_when_the_server_calls_it_an_encoding(server: Server) -> None:
