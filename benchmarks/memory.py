@@ -68,7 +68,7 @@ def peak(name: str, path: str, steps: int) -> dict[str, float]:
 
 def kilobytes(path: str, name: str) -> int:
     """The figure behind `name:` in one of Linux's lists."""
-    lines = Path(path).read_text().splitlines()
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 

@@ -85,7 +85,7 @@ class Augmentation:
         Raises InputError for n < 1.
         """
         if n < 1:
-            raise InputError(f"cannot draw for {n} images: n must be at least 1")
+            raise InputError(f"cannot draw for {n} images: n must be at least 1.")
         device = generator.device
         u = torch.rand(n, 2 * CROP_TRIES + 12, generator=generator, device=device)
         area, ratio, where, single = u.split((CROP_TRIES, CROP_TRIES, 2, 10), dim=1)
@@ -141,7 +141,7 @@ class Augmentation:
         if len(parameters["box"]) != len(images):
             raise InputError(
                 f"{len(parameters['box'])} parameters for {len(images)} images: "
-                "draw as many as there are images, or slice both alike"
+                "draw as many as there are images, or slice both alike."
             )
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 would drop the pixels' low bits
             drawn = {name: value.to(images.device) for name, value in parameters.items()}
@@ -363,17 +363,17 @@ def _check(images: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """Check the images; return mean and std as float32 (3,) on their device."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise InputError(f"images are {got}, expected a torch.uint8 tensor with values 0 to 255")
+        raise InputError(f"images are {got}, expected a torch.uint8 tensor with values 0 to 255.")
     if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0 or min(images.shape[2:]) < 2:
         raise InputError(
-            f"images have shape {tuple(images.shape)}, expected (B, 3, H, W), at least (1, 3, 2, 2)"
+            f"images have shape {tuple(images.shape)}, expected (B, 3, H, W), at least (1, 3, 2, 2)."
         )
     mean = torch.as_tensor(mean, dtype=torch.float32, device=images.device)
     std = torch.as_tensor(std, dtype=torch.float32, device=images.device)
     if mean.shape != (3,) or std.shape != (3,):
         raise InputError(
             f"mean and std have shapes {tuple(mean.shape)} and {tuple(std.shape)}, "
-            "expected (3,): one value per channel"
+            "expected (3,): one value per channel."
         )
     return mean, std
 
@@ -381,13 +381,15 @@ def _check(images: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high or math.isinf(value):
         wanted = f"between {low} and {high}" if math.isfinite(high) else f"a number of at least {low}"
-        raise InputError(f"{name} is {value}, expected {wanted}")
+        raise InputError(f"{name} is {value}, expected {wanted}.")
 
 
 def _check_pair(name: str, pair: tuple[float, float], high: float) -> None:
     if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high or math.isinf(pair[1]):
         wanted = f" of at most {high}" if math.isfinite(high) else ""
-        raise InputError(f"{name} is {pair}, expected (low, high), positive numbers{wanted} with low <= high")
+        raise InputError(
+            f"{name} is {pair}, expected (low, high), positive numbers{wanted} with low <= high."
+        )
 
 
 PRESETS: dict[str, Augmentation] = {

@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .cache import cache_dir
 STALLED_AFTER = 20  # seconds without a byte; then the next mirror
 DAY = 86_400.0  # seconds after which nobody is still unpacking
 USUAL_SPEED = 3.0  # MB/s, for the estimate told beforehand
+SWELLS = 20  # times: the published sets grow to twice their archive's size at most
 KNOWN_SPEED = {"www.cs.toronto.edu": 0.06}  # MB/s, pytorch/vision#9536
 
 
@@ -166,14 +168,49 @@ def _remove_scratch(parent: Path, prefix: str, ending: str, *, older_than: float
 
 
 def _unpack(file: Path, folder: Path) -> None:
+    """Unpacks into a folder and nowhere else, at most `SWELLS` times the archive's size.
+
+    The checksum has said already that the archive is the original; this holds should it ever not be. Errors:
+    `InputError` for an archive that is damaged, leaves the folder, or is too large unpacked.
+    """
+    room = Room(file)
     with friendly_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if file.name.endswith((".tar.gz", ".tgz")):
-            with tarfile.open(file) as bundle:
-                bundle.extractall(folder, filter="data")
-        elif file.suffix == ".zip":
-            with zipfile.ZipFile(file) as bundle:
-                bundle.extractall(folder)  # noqa: S202 (the archive has passed its checksum)
-        else:
-            with gzip.open(file) as packed, open(folder / file.stem, "wb") as plain:
-                shutil.copyfileobj(packed, plain)
+        try:
+            if file.name.endswith((".tar.gz", ".tgz")):
+                with tarfile.open(file) as bundle:
+                    bundle.extractall(folder, filter=room.member)  # noqa: S202 (the data filter, and more)
+            elif file.suffix == ".zip":
+                with zipfile.ZipFile(file) as bundle:
+                    room.take(sum(member.file_size for member in bundle.infolist()))
+                    bundle.extractall(folder)  # noqa: S202 (zipfile itself keeps names inside the folder)
+            else:
+                with gzip.open(file) as packed, open(folder / file.stem, "wb") as plain:
+                    while block := packed.read(2**20):
+                        room.take(len(block))
+                        plain.write(block)
+        except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise InputError(f"'{file}' is not unpacked ({reason}): delete it and try again.") from error
+
+
+class Room:
+    """What an archive may become: a multiple of its own size, of plain files and folders inside one folder."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.left = file, SWELLS * max(file.stat().st_size, 10_000)
+
+    def take(self, size: int) -> None:
+        """Errors: `InputError` where no room is left."""
+        self.left -= size
+        if self.left < 0:
+            raise InputError(
+                f"'{self.file}' is not unpacked, as it grows to more than {SWELLS} times its size: delete it."
+            )
+
+    def member(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        """Tarfile's own filter for data, without links. Errors: `tarfile.FilterError`, `InputError`."""
+        if not (member.isreg() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
+        self.take(member.size)
+        return tarfile.data_filter(member, folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from .cache import converted
 from .images import ImageSet
 
@@ -26,19 +26,10 @@ SUFFIXES = {
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm",
     ".pbm", ".jpe",
 }  # fmt: skip
-UNREAD = {
-    ".heic",
-    ".heif",
-    ".jxl",
-    ".svg",
-    ".psd",
-    ".raw",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-}  # by Pillow
+UNREAD = {  # by Pillow
+    ".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+}  # fmt: skip
+MOST_PIXELS = 2**26  # of one picture, 268 MB while it is read; of a JPEG after its decoder has shrunk it
 
 
 def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) -> ImageSet:
@@ -154,9 +145,12 @@ def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
 def _complaint(path: Path, broken: list[tuple[Path, str]]) -> str:
     if not broken:
         return ""
-    some = ", ".join(f"{file.relative_to(path)} ({why})" for file, why in broken[:3])
+    some = ", ".join(
+        f"{printable(str(file.relative_to(path)))} ({printable(why)})" for file, why in broken[:3]
+    )
     rest = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-    return f"Skipped {len(broken)} broken picture{'s' if len(broken) > 1 else ''} in '{path}': {some}{rest}."
+    count = f"{len(broken)} broken picture{'s' if len(broken) > 1 else ''}"
+    return f"Skipped {count} in '{printable(str(path))}': {some}{rest}."
 
 
 def _read(file: Path, size: int) -> np.ndarray | str:
@@ -166,6 +160,10 @@ def _read(file: Path, size: int) -> np.ndarray | str:
     try:
         with Image.open(file) as picture:
             picture.draft("RGB", (4 * size, 4 * size))  # JPEG decoders shrink large photos while they read
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(
+                    f"it claims {picture.width}x{picture.height} pixels, at most {MOST_PIXELS:,} are read"
+                )
             picture.load()
             upright = _as_rgb(ImageOps.exif_transpose(picture))
             return np.array(ImageOps.fit(upright, (size, size), method=Image.Resampling.BICUBIC))

@@ -225,6 +225,8 @@ def _archives(name: str) -> tuple[Archive, ...]:
 def _open(name: str, split: str, root: Path) -> Any:
     from torchvision import datasets
 
+    if (root / "FashionMNIST" / "processed").exists() and name == "fashion_mnist":
+        raise RuntimeError("torchvision would open pickles of old there")
     if name == "stl10":
         return datasets.STL10(root, split="test" if split == "test" else "train+unlabeled")
     kinds = {
