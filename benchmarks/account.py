@@ -9,25 +9,20 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from machine import COPIED, MATRIX, matrix_rate, memory_rate
 from peers import Ours
 from rounds import alternate, ratio, summary
 from torch import Tensor, nn
 
 from simsiam_course.data import ImageSet
-from simsiam_course.loss import symmetric_loss
 from simsiam_course.recipe import Recipe
+from simsiam_course.speed import AUGMENTATION, OPTIMISER, stages, step, views
 from simsiam_course.train import Trainer
 
 NEVER = 10**9  # steps between two rows of a history that has none
-AUGMENTATION, OPTIMISER = "drawing and augmenting", "optimiser"
 CONVOLUTION, PRODUCT, NORM, RELU = "convolution", "matrix product", "batch norm", "ReLU"
 KINDS = {  # by PyTorch's names of operations
     CONVOLUTION: re.compile("conv", re.IGNORECASE),
@@ -42,7 +37,6 @@ PASSES = {  # over its activations, at the least: forward + backward
 }
 
 Row = dict[str, Any]
-Stage = Callable[[str], AbstractContextManager[Any]]
 
 
 def account(
@@ -104,52 +98,6 @@ def bytes_moved(trainer: Trainer) -> dict[str, int]:
 
 
 # ---- where the time goes
-
-
-def views(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    """Two views of a random batch."""
-    return trainer.views(torch.randint(len(trainer.pixels), (trainer.recipe.batch_size,)))
-
-
-def step(trainer: Trainer, stage: Stage) -> None:
-    """The work of `Trainer.advance`, each part of it inside `stage(name)`."""
-    model: Any = trainer.model
-    with stage(AUGMENTATION):
-        x1, x2 = views(trainer)
-    with stage("forward, backbone"):
-        y1, y2 = model.backbone(x1), model.backbone(x2)  # (B, backbone_dim)
-    with stage("forward, heads and loss"):
-        z1, z2 = model.projector(y1), model.projector(y2)  # (B, D)
-        p1, p2 = model.predictor(z1), model.predictor(z2)
-        loss = symmetric_loss(p1, p2, z1, z2, stop_gradient=model.stop_gradient)
-    with stage("backward"):
-        trainer.optimizer.zero_grad()
-        loss.backward()
-    with stage(OPTIMISER):
-        trainer.optimizer.step()
-
-
-def stages(trainer: Trainer, steps: int) -> list[Row]:
-    """Seconds of each stage; steps taken apart alternate with whole ones, and `rest` is what the whole has more."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds[name].append(time.perf_counter() - start)
-
-    for _ in range(steps + 3):
-        step(trainer, stage)
-        with stage("whole step"):
-            trainer.advance()
-    whole = summary(seconds.pop("whole step")[3:])  # the first three warm up
-    found = [(name, summary(values[3:])) for name, values in seconds.items()]
-    rest = whole.median - sum(took.median for _, took in found)
-    rows: list[Row] = [{"name": name, "seconds": took.median, "low": took.low, "high": took.high}
-                       for name, took in [*found, ("whole step", whole)]]  # fmt: skip
-    rows.insert(-1, {"name": "rest: order, rates, checks", "seconds": rest})
-    return [{"what": "stage", **row, "share": row["seconds"] / whole.median} for row in rows]
 
 
 def kinds(trainer: Trainer, steps: int) -> list[Row]:

@@ -35,6 +35,8 @@ from simsiam_course.errors import InputError, check_whole
 from simsiam_course.files import atomic_write, check_folder, read_lines
 from simsiam_course.plot import png
 from simsiam_course.recipe import Recipe
+from simsiam_course.speed import SWITCHES, switched
+from simsiam_course.speed import race as race_of_recipes
 
 Row = dict[str, Any]
 
@@ -51,6 +53,7 @@ class Size:
     epochs: int = Recipe.epochs
     limit: int | None = None  # training images
     contestants: tuple[str, ...] = tuple(CONTESTANTS)
+    switches: tuple[str, ...] = tuple(SWITCHES)
     weighed: tuple[str, ...] = tuple(CONTESTANTS)  # whose memory is measured
     matrix: int = MATRIX
     copied: int = COPIED
@@ -59,6 +62,7 @@ class Size:
 QUICK = Size(
     rounds=2, steps=2, slow_steps=1, slow_batch=2, seeds=1, epochs=1, limit=256, matrix=256, copied=2**22,
     contestants=tuple(name for name in CONTESTANTS if name != "lightly-8"), weighed=("ours", "lightly-2"),
+    switches=tuple(name for name in SWITCHES if not SWITCHES[name].get("compile")),  # a compiler takes a minute
 )  # fmt: skip
 
 
@@ -125,6 +129,19 @@ def floor(size: Size, images: ImageSet, recipe: Recipe, before: Sequence[Row]) -
     return account(images, recipe, steps=size.steps, rounds=size.rounds, **rates)
 
 
+def switches(size: Size, images: ImageSet, recipe: Recipe, before: Sequence[Row]) -> list[Row]:
+    """Images a second of the recipe with its switches off and with each on, and the gain: the ratio to all off."""
+    recipes = switched(recipe, size.switches)
+    steps = max(1, size.steps // 4)
+    rates = race_of_recipes(recipes, images, steps=steps, rounds=size.rounds, device="cpu")
+    about = {"unit": "images/s", **setting(images, recipe, steps)}
+    return [
+        {"switch": name, "changes": SWITCHES[name], **about, "rates": found, **summary(found)._asdict(),
+         "gain": ratio(found, rates["none"])._asdict()}
+        for name, found in rates.items()
+    ]  # fmt: skip
+
+
 def knn(size: Size, images: ImageSet, recipe: Recipe, before: Sequence[Row]) -> list[Row]:
     """Seconds until kNN on all test images is 85 %, a row for each seed (see learning.py)."""
     return [time_to_knn(recipe.replace(seed=seed), limit=size.limit) for seed in range(size.seeds)]
@@ -156,7 +173,7 @@ def setting(images: ImageSet, recipe: Recipe, steps: int) -> Row:
 
 
 MEASURES: dict[str, Callable[[Size, ImageSet, Recipe, Sequence[Row]], list[Row]]] = dict(
-    zip(PARTS, (training, augmentation, resnet18, floor, knn, choices, peak_memory), strict=True)
+    zip(PARTS, (training, augmentation, resnet18, floor, switches, knn, choices, peak_memory), strict=True)
 )
 
 

@@ -14,6 +14,7 @@ PARTS = (
     "augmentation",
     "resnet18",
     "account",
+    "switches",
     "knn",
     "choices",
     "memory",
@@ -100,6 +101,16 @@ def _of_rate(row: Row) -> str:
     return f"{_percent(row['of_memory_rate'])} of the memory rate" if row.get("bytes") else ""
 
 
+def _switches(rows: Sequence[Row]) -> str:
+    about, rounds = rows[0], len(rows[0]["rates"])
+    head = (
+        f"Switches of the recipe, {about['backbone']}, batch {about['batch_size']}, {about['steps']} steps a turn; "
+        f"median and range of {rounds} rounds\n"
+    )
+    lines = [(row["switch"], _figures(row), f"x {Summary(**row['gain'])}") for row in rows]
+    return head + table([("", about["unit"], "over none"), *lines])
+
+
 def _knn(rows: Sequence[Row]) -> str:
     times = [row["seconds"] for row in rows]
     end = (
@@ -139,8 +150,8 @@ def _memory(rows: Sequence[Row]) -> str:
 
 
 SHOWN: dict[str, Callable[[Sequence[Row]], str]] = {
-    "training": _race, "augmentation": _race, "resnet18": _race, "account": _account, "knn": _knn,
-    "choices": _choices, "memory": _memory,
+    "training": _race, "augmentation": _race, "resnet18": _race, "account": _account, "switches": _switches,
+    "knn": _knn, "choices": _choices, "memory": _memory,
 }  # fmt: skip
 
 

@@ -106,8 +106,8 @@ def train(
     given = {name: value for name, value in given.items() if value is not None}
     if method is not None:
         given = {**_formula(method), **given}
-    from .distributed import from_first, one_after_another, processes, rank
-    from .launch import began, restarts
+    from .distributed import from_first, one_after_another, processes, rank, restarts
+    from .launch import began
     from .train import fit, resolve_device
 
     resolve_device(device)

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from .errors import InputError
 
 PATIENCE = timedelta(hours=2)  # of the others, while the first one downloads
+CONNECTING = timedelta(seconds=60)
 
 
 def world() -> int:
@@ -37,6 +39,29 @@ def world() -> int:
 def rank() -> int:
     """Which of them this is, from 0; process 0 is the one that writes files and says things."""
     return dist.get_rank() if world() > 1 else 0
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun started this process, and so keeps a store for it."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def restarts() -> tuple[int, int]:
+    """How often torchrun has started these processes anew, and how often it would."""
+    done, most = (
+        int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS")
+    )
+    return done, most
+
+
+@cache
+def store() -> dist.TCPStore:
+    """What the processes of a launch note for one another; torchrun's own, through all restarts, or process 0's."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    hosted = os.environ["RANK"] == "0" and not by_torchrun()
+    return dist.TCPStore(
+        host, port, is_master=hosted, wait_for_workers=False, timeout=CONNECTING, multi_tenant=True
+    )
 
 
 @contextmanager
@@ -53,7 +78,12 @@ def processes(device: str = "auto") -> Iterator[None]:
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         own_gpu()
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    # torchrun's store outlives a restart, and with it the addresses of processes that are gone: each start has its own.
+    attempt = dist.PrefixStore(f"simsiam_course/start-{restarts()[0]}", store())
+    dist.init_process_group(
+        "nccl" if cuda else "gloo", timeout=PATIENCE, store=attempt,
+        rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]),
+    )  # fmt: skip
     yield
     dist.barrier()
     dist.destroy_process_group()

@@ -8,12 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from datetime import timedelta
-from functools import cache
 
-import torch.distributed as dist
-
-from .distributed import rank, world
+from .distributed import by_torchrun, rank, restarts, store, world
 from .errors import InputError
 
 SAID, FOLDER = "simsiam_course/said", "simsiam_course/folder"
@@ -21,34 +17,20 @@ SAID, FOLDER = "simsiam_course/said", "simsiam_course/folder"
 
 def launched() -> bool:
     """Whether a launcher started this process as one of several, or torchrun as the only one."""
-    by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return "RANK" in os.environ and (by_torchrun or int(os.environ.get("WORLD_SIZE", "1")) > 1)
-
-
-@cache
-def _store() -> dist.TCPStore:
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=10))
-
-
-def restarts() -> tuple[int, int]:
-    """How often torchrun has started these processes anew, and how often it would."""
-    names = ("TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
-    done, most = (int(os.environ.get(name, "0")) for name in names)
-    return done, most
+    return "RANK" in os.environ and (by_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) > 1)
 
 
 def remember_folder(path: object) -> None:
     """Notes that this launch has begun a run there."""
     if launched() and rank() == 0:
-        _store().set(FOLDER, os.path.abspath(str(path)))
+        store().set(FOLDER, os.path.abspath(str(path)))
 
 
 def began(path: object) -> bool:
     """Whether these processes were started anew and their launch has begun the run in this folder."""
-    if not restarts()[0] or not launched() or not _store().check([FOLDER]):
+    if not restarts()[0] or not launched() or not store().check([FOLDER]):
         return False
-    return _store().get(FOLDER).decode() == os.path.abspath(str(path))
+    return store().get(FOLDER).decode() == os.path.abspath(str(path))
 
 
 def first_to_say(what: str = SAID) -> bool:
@@ -56,7 +38,7 @@ def first_to_say(what: str = SAID) -> bool:
     if not launched():
         return True
     try:
-        return _store().add(what, 1) == 1
+        return store().add(what, 1) == 1
     except RuntimeError:  # there is no store, or the launcher is gone
         return os.environ["RANK"] == "0"
 
@@ -67,7 +49,7 @@ def run(answer: Callable[[], int]) -> None:
     After bad input nothing is tried anew. What a lost connection raises is not told: the process that is gone was the
     one with something to say.
     """
-    if launched() and restarts()[0] > 0 and _store().check([SAID]):
+    if launched() and restarts()[0] > 0 and store().check([SAID]):
         leave(2)
     command = sys.argv[1:2]
     try:
@@ -81,7 +63,7 @@ def run(answer: Callable[[], int]) -> None:
     except RuntimeError as error:
         if not _peer_lost(error):
             raise
-        if not _store().check([SAID]) and first_to_say(f"{SAID} {restarts()[0]}"):
+        if not store().check([SAID]) and first_to_say(f"{SAID} {restarts()[0]}"):
             print("Another process of this run is gone, so all end here.", file=sys.stderr)
         leave(1)
 

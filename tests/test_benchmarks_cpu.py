@@ -136,6 +136,14 @@ def test_the_account_adds_up_and_ends_with_the_fraction_of_the_limit(parts):
     assert floor["fraction"] == pytest.approx(floor["images_per_second"]["median"] / floor["limit"])
 
 
+def test_every_switch_is_held_against_none(parts):
+    assert [row["switch"] for row in parts["switches"]] == list(cpu.QUICK.switches)
+    none, *others = parts["switches"]
+    assert none["gain"] == {"median": 1, "low": 1, "high": 1}
+    for row in others:
+        assert row["changes"] and row["gain"] == ratio(row["rates"], none["rates"])._asdict()
+
+
 def test_knn_is_measured_after_every_pass_and_null_where_it_stays_below(parts):
     (row,) = parts["knn"]
     assert len(row["passes"]) == cpu.QUICK.epochs
