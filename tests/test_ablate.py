@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from simsiam_course import ablate
-from simsiam_course.ablate import COLLAPSE, COURSE, EXPERIMENTS, MEASURED, Experiment, runs, tables
+from simsiam_course.ablate import COLLAPSE, COURSE, EXPERIMENTS, MEASURED, Experiment, runs, tables, verdicts
 from simsiam_course.augment import PRESETS
 from simsiam_course.data import patterns
 from simsiam_course.errors import InputError
@@ -498,11 +498,12 @@ def test_the_courses_tables_are_those_of_a_folder_and_end_with_the_verdicts(tmp_
         write_lines(tmp_path / experiment.ledger, rows)
     text = ablate.course_tables(tmp_path)
     parts = text.split("\n\n")
-    assert len(parts) == len(COURSE) + 1
+    assert len(parts) == len(COURSE) + 2
     for experiment, part in zip(COURSE, parts, strict=False):
         title, head, *lines = part.splitlines()
         assert title == f"{experiment.name}: {experiment.title}"
         assert [line.split()[0] for line in lines] == list(experiment.variants)
+    assert verdicts.FLIP_HURTS.said in parts[-2]
     assert parts[-1].startswith(" 1. ") and parts[-1].endswith("of 12 directions are the paper's.")
     (tmp_path / COURSE[-1].ledger).unlink()
     with pytest.raises(InputError, match="holds no results"):
