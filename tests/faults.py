@@ -364,7 +364,7 @@ class Fault:
         return f"| {self.name} | {self.started} | {len(self.signals)} | {kills} | {self.survived} | {len(self.lost)} |"
 
 
-def faults(tries: int, url: str, payload: bytes) -> list[Fault]:
+def faults(tries: int, only: str, url: str, payload: bytes) -> list[Fault]:
     few = tries // 10  # those that cost an import of PyTorch for each program
     table = [
         Fault("`train`", "forked", Training(), tries),
@@ -374,7 +374,7 @@ def faults(tries: int, url: str, payload: bytes) -> list[Fault]:
         Fault("`execute`", "forked", Notebook(), max(1, few)),
         Fault("a download", "forked", Download(url, payload), max(1, tries // 4)),
     ]
-    return [fault for fault in table if fault.tries]
+    return [fault for fault in table if fault.tries and only in f"{fault.name}, {fault.started}"]
 
 
 HEAD = """| killed | started as | tries | SIGKILL / SIGTERM | survived | lost |
@@ -388,7 +388,7 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=None, help="Of the moments; by default another every time."
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", default="", help="Rows that contain this text; others stay in the table.")
     options = parser.parse_args()
     seed = time.time_ns() % 2**32 if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr, flush=True)
@@ -406,7 +406,9 @@ def main() -> int:
             server.serve_forever()
         try:
             load()
-            table = faults(options.tries, f"http://127.0.0.1:{server.server_port}/file", payload)
+            table = faults(
+                options.tries, options.only, f"http://127.0.0.1:{server.server_port}/file", payload
+            )
             print(HEAD, flush=True)
             for fault in table:
                 fault.run(random.Random(seed))
@@ -443,12 +445,18 @@ def load() -> None:
 
 
 def write_table(rows: list[str]) -> None:
-    """Replaces the table in tests/README.md."""
+    """Puts rows into the table of tests/README.md, in place of those of the same fault."""
     before, _, after = TABLE.read_text("utf-8").partition(HEAD)
-    kept = after.lstrip("\n").splitlines(keepends=True)
-    while kept and kept[0].startswith("|"):
-        del kept[0]
-    TABLE.write_text(before + "\n".join([HEAD, *rows]) + "\n" + "".join(kept), "utf-8")
+    lines = after.lstrip("\n").splitlines()
+    old = [line for line in lines if line.startswith("|")]
+    rest = lines[len(old) :]
+    named = {name_of(row): row for row in [*old, *rows]}
+    TABLE.write_text(before + "\n".join([HEAD, *named.values(), *rest]) + "\n", "utf-8")
+
+
+def name_of(row: str) -> tuple[str, ...]:
+    """What was killed and how it was started."""
+    return tuple(cell.strip() for cell in row.split("|")[1:3])
 
 
 if __name__ == "__main__":
