@@ -112,12 +112,15 @@ def append_line(path: str | Path, row: dict[str, Any]) -> None:
     Errors: `InputError` where the file cannot be written or the disk is full.
     """
     path = Path(path)
-    with friendly_os_errors(path), open(path, "a+b") as file:
+    line = json_bytes(row) + b"\n"
+    # Unbuffered: a buffer would keep what did not fit, and write some of it after all when the file is closed.
+    with friendly_os_errors(path), open(path, "a+b", buffering=0) as file:
         end = _end_of_last_line(file)
+        file.truncate(end)
         try:
-            file.truncate(end)
-            file.write(json_bytes(row) + b"\n")
-            file.flush()
+            written = 0
+            while written < len(line):
+                written += file.write(line[written:])
         except BaseException:  # a full disk, or Ctrl-C
             file.truncate(end)
             raise

@@ -75,7 +75,7 @@ def folder_lock(folder: str | Path) -> Lock:
     """The lock of a folder that one process writes. Errors: `InputError` where another process does."""
     return Lock(
         Path(folder) / ".lock",
-        f"Another process is writing '{folder}': wait until it has ended, or choose another folder (--out).",
+        f"Another process is writing '{folder}': wait until it has ended, or choose another place.",
     )
 
 

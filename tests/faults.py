@@ -12,11 +12,14 @@ the others are processes of their own. Linux only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import http.server
+import io
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -32,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "README.md"
 MARK = "SIMSIAM_FAULT"  # in the environment of a victim and of whatever it starts
 CLOCK = ("seconds", "images_per_second")  # the only columns that may differ between equal runs
-TRAIN = ("--epochs", "6", "--batch-size", "32")
+TRAIN = ("--epochs", "6", "--batch-size", "16")
 GRACE = 20.0  # seconds for what must happen soon
 
 
@@ -81,14 +84,12 @@ class Victim:
 
     def wait(self, seconds: float) -> int | None:
         """The exit code, minus a signal's number where that ended it; None after so many seconds."""
-        end = time.monotonic() + seconds
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() > end:
-                return None
-            time.sleep(0.002)
+        handle = os.pidfd_open(self.pid)
+        try:
+            ended, _, _ = select.select([handle], [], [], seconds)
+        finally:
+            os.close(handle)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if ended else None
 
     def kill(self, after: float, number: int) -> bool:
         """Sends a signal after some seconds; False where the program had already ended by itself."""
@@ -129,7 +130,7 @@ class Victim:
                 for pid in orphans:
                     os.kill(pid, signal.SIGKILL)
                 raise Lost(f"{len(orphans)} processes were left behind")
-            time.sleep(0.02)
+            time.sleep(0.1)
 
 
 def command_line(*arguments: Any) -> Callable[[], None]:
@@ -152,7 +153,7 @@ def prepare() -> None:
 
     ablate.EXPERIMENTS["tiny"] = ablate.Experiment(
         name="tiny", title="t", question="q", paper={}, variants={"simsiam": {}, "none": {"predictor": "none"}},
-        base={"epochs": 2, "batch_size": 32}, data=f"file:{os.environ['FAULT_IMAGES']}",
+        base={"epochs": 2, "batch_size": 16}, data=f"file:{os.environ['FAULT_IMAGES']}",
     )  # fmt: skip
 
 
@@ -334,6 +335,11 @@ class Fault:
             with tempfile.TemporaryDirectory() as folder:
                 number = chance.choice((signal.SIGKILL, signal.SIGTERM))
                 self.once(Path(folder), whole, chance.uniform(0, life), number)
+                print(
+                    f"{self.name}, {self.started}: {len(self.signals)} tries, {len(self.lost)} lost",
+                    end="\r",
+                    file=sys.stderr,
+                )
 
     def once(self, place: Path, whole: Any, after: float, number: int) -> None:
         victim = self.start(place)
@@ -358,7 +364,7 @@ class Fault:
         return f"| {self.name} | {self.started} | {len(self.signals)} | {kills} | {self.survived} | {len(self.lost)} |"
 
 
-def faults(tries: int, url: str, payload: bytes) -> list[Fault]:
+def faults(tries: int, only: str, url: str, payload: bytes) -> list[Fault]:
     few = tries // 10  # those that cost an import of PyTorch for each program
     table = [
         Fault("`train`", "forked", Training(), tries),
@@ -368,7 +374,7 @@ def faults(tries: int, url: str, payload: bytes) -> list[Fault]:
         Fault("`execute`", "forked", Notebook(), max(1, few)),
         Fault("a download", "forked", Download(url, payload), max(1, tries // 4)),
     ]
-    return [fault for fault in table if fault.tries]
+    return [fault for fault in table if fault.tries and only in f"{fault.name}, {fault.started}"]
 
 
 HEAD = """| killed | started as | tries | SIGKILL / SIGTERM | survived | lost |
@@ -382,7 +388,7 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=None, help="Of the moments; by default another every time."
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", default="", help="Rows that contain this text; others stay in the table.")
     options = parser.parse_args()
     seed = time.time_ns() % 2**32 if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr, flush=True)
@@ -400,7 +406,9 @@ def main() -> int:
             server.serve_forever()
         try:
             load()
-            table = faults(options.tries, f"http://127.0.0.1:{server.server_port}/file", payload)
+            table = faults(
+                options.tries, options.only, f"http://127.0.0.1:{server.server_port}/file", payload
+            )
             print(HEAD, flush=True)
             for fault in table:
                 fault.run(random.Random(seed))
@@ -420,27 +428,35 @@ def load() -> None:
     import pooch
     import requests
     import torch
-    import torch._dynamo  # by the first optimiser
+    import tqdm
 
-    from simsiam_course import cli, evaluate, notebooks
+    from simsiam_course import notebooks
     from simsiam_course.data import patterns
-    from simsiam_course.recipe import Recipe
 
-    assert all((nbclient, pooch, requests, torch._dynamo, cli, notebooks))
+    assert all((nbclient, pooch, requests, notebooks))
+    tqdm.tqdm.monitor_interval = 0  # its thread
     torch.set_num_threads(1)
-    images = patterns(160, size=16, seed=5)
-    images.save(os.environ["FAULT_IMAGES"])
-    evaluate.measure(Recipe().build(), *images.split_off())
+    patterns(80, size=16, seed=5).save(os.environ["FAULT_IMAGES"])
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        for task in (Training(), Sweep()):
+            with contextlib.suppress(SystemExit):
+                command_line(*task.program(Path(folder), again=False))()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not be forked"
 
 
 def write_table(rows: list[str]) -> None:
-    """Replaces the table in tests/README.md."""
+    """Puts rows into the table of tests/README.md, in place of those of the same fault."""
     before, _, after = TABLE.read_text("utf-8").partition(HEAD)
-    kept = after.lstrip("\n").splitlines(keepends=True)
-    while kept and kept[0].startswith("|"):
-        del kept[0]
-    TABLE.write_text(before + "\n".join([HEAD, *rows]) + "\n" + "".join(kept), "utf-8")
+    lines = after.lstrip("\n").splitlines()
+    old = [line for line in lines if line.startswith("|")]
+    rest = lines[len(old) :]
+    named = {name_of(row): row for row in [*old, *rows]}
+    TABLE.write_text(before + "\n".join([HEAD, *named.values(), *rest]) + "\n", "utf-8")
+
+
+def name_of(row: str) -> tuple[str, ...]:
+    """What was killed and how it was started."""
+    return tuple(cell.strip() for cell in row.split("|")[1:3])
 
 
 if __name__ == "__main__":

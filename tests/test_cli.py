@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -493,6 +494,58 @@ def test_a_full_disk_ends_with_one_sentence_and_keeps_the_last_good_checkpoint(s
     assert "the disk is full" in err and len(err.splitlines()) == 1
     assert ckpt.load_run(folder / "run")[2]["step"] >= 0
     assert not list((folder / "run").glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "number, code, word", [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+)
+def test_a_signal_ends_a_run_with_one_sentence_and_resume_goes_on(
+    capsys, sets, tmp_path, monkeypatch, number, code, word
+):
+    from simsiam_course import train as train_module
+
+    sound = train_module.append_line
+
+    def append_line(path, row):
+        sound(path, row)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(train_module, "append_line", append_line)
+    command = ("train", "--data", f"file:{sets}/train.safetensors", *QUICK, "--out", tmp_path / "run")
+    before = signal.getsignal(number)
+    ended, out, err = call(capsys, *command)
+    assert ended == code and out == ""
+    assert err.startswith(f"{word}: a run goes on with --out and --resume") and len(err.splitlines()) == 1
+    assert signal.getsignal(number) is before
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        ckpt.CHECKPOINT,
+        ckpt.HISTORY,
+        ckpt.RECIPE,
+    }
+    monkeypatch.setattr(train_module, "append_line", sound)
+    assert call(capsys, *command, "--resume")[0] == 0
+
+
+def test_a_diverged_run_is_one_sentence_with_the_step_and_the_place_of_the_last_good_checkpoint(
+    capsys, sets, tmp_path
+):
+    code, _, err = call(capsys, "train", "--data", f"file:{sets}/train.safetensors", "--epochs", 2, "--batch-size", 32,
+                        "--lr", 1e30, "--out", tmp_path)  # fmt: skip
+    assert code == 2 and len(err.splitlines()) == 1
+    assert "finite number at step 10:" in err and f"The last good checkpoint is in '{tmp_path}'" in err
+    assert all(weight.isfinite().all() for weight in ckpt.load_run(tmp_path)[0].parameters())
+
+
+def test_a_second_process_on_a_run_is_refused_and_evaluate_is_not(capsys, sets, run_folder):
+    from simsiam_course.lock import folder_lock
+
+    with folder_lock(run_folder):
+        data = ("--data", f"file:{sets}/train.safetensors")
+        code, _, err = call(capsys, "train", *data, "--out", run_folder, "--resume")
+        assert code == 2 and err == (
+            f"Another process is writing '{run_folder}': wait until it has ended, or choose another place.\n"
+        )
+        assert call(capsys, "evaluate", run_folder, *data)[0] == 0
 
 
 def test_a_read_only_place_is_refused_even_for_root(capsys, tmpfs):

@@ -1,9 +1,20 @@
 """Files are whole or not there, also on a full disk, and the sentence says which place could not be written."""
 
+import os
+import time
+
 import pytest
 
 from simsiam_course.errors import InputError
-from simsiam_course.files import append_line, atomic_write, check_folder, json_bytes, make_folder, read_lines
+from simsiam_course.files import (
+    append_line,
+    atomic_write,
+    check_folder,
+    json_bytes,
+    make_folder,
+    read_lines,
+    remove_leftovers,
+)
 
 
 @pytest.fixture
@@ -36,6 +47,33 @@ def test_a_full_disk_takes_a_whole_line_or_nothing_of_it(full_disk):
         append_line(path, {"text": "x" * 1_000_000})
     assert read_lines(path) == [{"n": 1}]
     assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("length", [100, 4_000, 9_000, 30_000])
+def test_a_disk_that_fills_up_within_a_line_has_nothing_of_it(full_disk, length):
+    path, rows = full_disk / "log.jsonl", 0
+    with pytest.raises(InputError, match="the disk is full"):
+        while True:
+            append_line(path, {"text": "x" * length})
+            rows += 1
+    assert rows > 0 and path.read_bytes() == b'{"text": "' + (b"x" * length + b'"}\n{"text": "') * (
+        rows - 1
+    ) + (b"x" * length + b'"}\n')
+    with pytest.raises(InputError, match="the disk is full"):
+        append_line(path, {"text": "x" * 65_000})
+    assert len(read_lines(path)) == rows and path.read_bytes().endswith(b"\n")
+
+
+def test_what_a_killed_writer_left_goes_after_an_hour_and_at_once_for_who_holds_the_lock(tmp_path):
+    path = tmp_path / "a[1].bin"  # no pattern
+    for name, age in ((".a[1].bin.old.tmp", 4000), (".a[1].bin.new.tmp", 60), (".a1.bin.old.tmp", 4000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    atomic_write(path, b"x")
+    left = [".a1.bin.old.tmp", ".a[1].bin.new.tmp", "a[1].bin"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == left
+    remove_leftovers(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [left[0], left[2]]
 
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path):

@@ -147,10 +147,10 @@ import resource, torch
 from simsiam_course.data import patterns
 from simsiam_course.evaluate import embed
 from simsiam_course.recipe import Recipe
-model, images = Recipe().build(), patterns(600, seed=1)
+model, images = Recipe().build(), patterns(600, size=64, seed=1)
 embed(model, images.subset(torch.arange(8)))
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 40 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20, resource.RLIM_INFINITY))
 print(tuple(embed(model, images).shape))
 """
 
