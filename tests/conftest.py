@@ -8,6 +8,9 @@ import subprocess
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("many", max_examples=300, deadline=None)  # pytest --hypothesis-profile many
 
 CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
