@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import LARGEST, InputError, shown
 
 CROP_TRIES = 10
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (BT.601)
@@ -84,8 +84,8 @@ class Augmentation:
         probability is 0, so that nobody needs to ask the device.
         Raises InputError for n < 1.
         """
-        if n < 1:
-            raise InputError(f"cannot draw for {n} images: n must be at least 1.")
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise InputError(f"cannot draw for {shown(n)} images: n must be a whole number of at least 1.")
         device = generator.device
         u = torch.rand(n, 2 * CROP_TRIES + 12, generator=generator, device=device)
         area, ratio, where, single = u.split((CROP_TRIES, CROP_TRIES, 2, 10), dim=1)
@@ -176,6 +176,7 @@ def two_views(
     images: uint8 (B, 3, H, W); mean, std: (3,) of pixels in [0, 1]. Returns x1, x2, each float32 (B, 3, H,
     W), normalised. Raises InputError as `Augmentation.apply` does.
     """
+    _check(images, mean, std)
     views = augmentation(
         torch.cat((images, images)), generator, mean, std
     )  # (2 B, 3, H, W): one call, not two
@@ -368,6 +369,9 @@ def _check(images: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"images have shape {tuple(images.shape)}, expected (B, 3, H, W), at least (1, 3, 2, 2)."
         )
+    for value in (mean, std):
+        if not isinstance(value, (Tensor, list, tuple)) or (isinstance(value, Tensor) and value.is_complex()):
+            raise InputError(f"mean and std are {shown(value)}, expected (3,): one value per channel.")
     mean = torch.as_tensor(mean, dtype=torch.float32, device=images.device)
     std = torch.as_tensor(std, dtype=torch.float32, device=images.device)
     if mean.shape != (3,) or std.shape != (3,):
@@ -379,16 +383,21 @@ def _check(images: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high or math.isinf(value):
+    if not _is_number(value) or not low <= value <= high:
         wanted = f"between {low} and {high}" if math.isfinite(high) else f"a number of at least {low}"
-        raise InputError(f"{name} is {value}, expected {wanted}.")
+        raise InputError(f"{name} is {shown(value)}, expected {wanted}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _check_pair(name: str, pair: tuple[float, float], high: float) -> None:
-    if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high or math.isinf(pair[1]):
+    whole = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(_is_number, pair))
+    if not whole or not 0 < pair[0] <= pair[1] <= high:
         wanted = f" of at most {high}" if math.isfinite(high) else ""
         raise InputError(
-            f"{name} is {pair}, expected (low, high), positive numbers{wanted} with low <= high."
+            f"{name} is {shown(pair)}, expected (low, high), positive numbers{wanted} with low <= high."
         )
 
 

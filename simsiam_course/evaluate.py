@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from . import collapse
 from .augment import Augmentation, normalise
 from .data import ImageSet
-from .errors import InputError
+from .errors import InputError, shown
 from .loss import symmetric_loss
 from .memory import in_smaller_batches
 
 MONITORED = 2_048  # images that loss, std and effective rank are computed on
+TINY = 1e-9  # features shorter than this are scaled up before their squares vanish
 CHUNK = 2**24  # similarities held at once: 64 MB
 
 
@@ -203,19 +204,38 @@ def linear_probe(
 def _nearest(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Cosines and rows of the k nearest, nearest first, (M, k) each; chunks of queries bound the memory."""
     _check_features(bank, queries)
-    if not isinstance(k, int) or not 1 <= k <= len(bank):
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(bank):
         raise InputError(
-            f"k is {k!r}, expected a whole number from 1 to {len(bank)}, the (labelled) rows of the bank: "
+            f"k is {shown(k)}, expected a whole number from 1 to {len(bank)}, the (labelled) rows of the bank: "
             "lower k or give more images."
         )
-    bank = F.normalize(bank, dim=1)  # (N, D)
-    chunks = queries.split(max(1, CHUNK // len(bank)))
-    nearest = [(F.normalize(chunk, dim=1) @ bank.T).topk(k, dim=1) for chunk in chunks]
+    bank = _unit(bank)  # (N, D)
+    chunks = queries.to(bank.dtype).split(max(1, CHUNK // len(bank)))
+    nearest = [(_unit(chunk) @ bank.T).topk(k, dim=1) for chunk in chunks]
     return torch.cat([top.values for top in nearest]), torch.cat([top.indices for top in nearest])
 
 
+def _unit(x: Tensor) -> Tensor:
+    """x/|x|, row by row, also of rows whose squares over- or underflow. Shapes: (N, D) -> (N, D), float32 or better."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    length = x.norm(dim=1)  # (N,)
+    if not (length.isfinite() & (length > TINY)).all():
+        largest = x.abs().amax(dim=1, keepdim=True)  # (N, 1)
+        x = x / largest.masked_fill(largest == 0, 1)
+    return F.normalize(x, dim=1)
+
+
 def _check_features(bank: Tensor, queries: Tensor) -> None:
-    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or not len(queries):
+    for value in (bank, queries):
+        if not isinstance(value, Tensor):
+            raise InputError(f"features are a {type(value).__name__}, expected a tensor (N, D): use `embed`.")
+    if (
+        bank.ndim != 2
+        or queries.ndim != 2
+        or bank.shape[1] != queries.shape[1]
+        or not bank.shape[1]
+        or not len(queries)
+    ):
         raise InputError(
             f"features have shapes {tuple(bank.shape)} and {tuple(queries.shape)}, expected (N, D) and "
             "(M, D): embed both sets with the same model."
@@ -238,7 +258,10 @@ def _labelled(features: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         raise InputError(
             "the images have no labels, expected some: pass labelled ones, or read `health` instead."
         )
-    if labels.is_floating_point() or labels.shape != features.shape[:1]:
+    for value in (features, labels):
+        if not isinstance(value, Tensor):
+            raise InputError(f"features and labels are tensors, got a {type(value).__name__}: use `embed`.")
+    if labels.is_floating_point() or labels.is_complex() or labels.shape != features.shape[:1]:
         raise InputError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}, expected integers, one for "
             f"each of the {len(features)} rows of features: pass labels of the same images."

@@ -47,7 +47,8 @@ STOP_GRADIENT = ("target", "none", "wrong_side", "both")
 def negative_cosine(p: Tensor, z: Tensor, *, stop_gradient: bool = True) -> Tensor:
     """How well p points where z points: D(p, z), averaged over the batch.
 
-    Shapes: p (B, D), z (B, D) -> (). Unit: -1 (same direction) to 1 (opposite).
+    Shapes: p (B, D), z (B, D) -> (). Unit: -1 (same direction) to 1 (opposite); a row whose length is below 1e-12, or
+    so large that its square overflows (1.8e19 in float32), has no direction and counts as 0.
     Errors: `InputError` for shapes that differ, an empty batch or numbers that are not floats.
     Source: Eq. 1 and 3.
     """
@@ -108,6 +109,9 @@ def symmetric_loss(
 
 
 def _check_pair(p: Tensor, z: Tensor) -> None:
+    for name, value in (("p", p), ("z", z)):
+        if not isinstance(value, Tensor):
+            raise InputError(f"{name} is a {type(value).__name__}, expected a tensor (B, D).")
     if p.shape != z.shape or p.ndim != 2 or p.numel() == 0:
         raise InputError(f"p is {tuple(p.shape)} and z is {tuple(z.shape)}, expected (B, D) twice.")
     for name, value in (("p", p), ("z", z)):

@@ -155,6 +155,8 @@ class SimSiam(nn.Module):
         Shapes: twice (B, 3, H, W) -> four times (B, D).
         Errors: `InputError` for views of different shapes, and those of `encode`. Source: Alg. 1.
         """
+        _check_kind(x1)
+        _check_kind(x2)
         if x1.shape != x2.shape:
             raise InputError(
                 f"The views have shapes {tuple(x1.shape)} and {tuple(x2.shape)}, expected the same twice."
@@ -193,7 +195,13 @@ class SimSiam(nn.Module):
         and for a backbone that gives another number of features than it should.
         """
         _check_images(x)
-        y = self.backbone(x)
+        try:
+            y = self.backbone(x)
+        except RuntimeError as error:
+            if x.ndim == 4 and x.shape[1] == 3 and x.dtype == torch.float32:
+                raise
+            got = f"{x.dtype} of shape {tuple(x.shape)}"
+            raise InputError(f"The backbone refuses {got}, expected torch.float32 (B, 3, H, W).") from error
         if self.dims and y.shape != (len(x), self.dims.backbone):
             got = y.shape[1] if y.ndim == 2 else tuple(y.shape[1:])
             cure = f"create the model with backbone_dim={got}" if y.ndim == 2 else "end it with pooling"
@@ -279,9 +287,15 @@ def _check_batch(x: Tensor, training: bool) -> None:
         raise InputError("A batch of one cannot train BN: give two images or more, or use model.eval().")
 
 
-def _check_images(x: Tensor) -> None:
+def _check_kind(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise InputError(f"The images are a {type(x).__name__}, expected a tensor (B, 3, H, W).")
     if x.ndim < 2 or len(x) == 0:
         raise InputError(f"The images have shape {tuple(x.shape)}, expected (B, 3, H, W) with B > 0.")
+
+
+def _check_images(x: Tensor) -> None:
+    _check_kind(x)
     if not x.is_floating_point():
         raise InputError(
             f"The images hold {x.dtype}, expected floats: use normalise(images, mean, std) first."

@@ -44,12 +44,22 @@ def read_out(train_features: Tensor, train_target: Tensor, features: Tensor, tar
     (N, D), (N, T), (M, D), (M, T) -> from 0 to 1; what is worse than the mean counts as 0. InputError where the shapes
     do not fit or a feature is not finite.
     """
-    fits = train_features.ndim == features.ndim == 2 and train_features.shape[1] == features.shape[1]
+    given = (train_features, train_target, features, target)
+    if not all(isinstance(x, Tensor) and x.is_floating_point() and x.ndim == 2 and x.numel() for x in given):
+        raise InputError(
+            "What is read and what it is read off are tensors of floats: (N, D), (N, T), (M, D), (M, T)."
+        )
+    fits = (
+        train_target.shape[1] == target.shape[1]
+        and train_features.ndim == features.ndim == 2
+        and train_features.shape[1] == features.shape[1]
+    )
     if not fits or len(train_features) != len(train_target) or len(features) != len(target):
         shapes = ", ".join(str(tuple(x.shape)) for x in (train_features, train_target, features, target))
         raise InputError(f"The shapes are {shapes}, expected (N, D), (N, T), (M, D), (M, T).")
-    if not (train_features.isfinite().all() and features.isfinite().all()):
+    if not all(x.isfinite().all() for x in given):
         raise InputError("The features hold NaN or infinity: the training has diverged.")
+    train_features, train_target, features, target = (x.detach() for x in given)
     from sklearn.linear_model import Ridge
     from sklearn.metrics import r2_score
     from sklearn.pipeline import make_pipeline

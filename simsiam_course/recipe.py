@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .augment import PRESETS as AUGMENTATIONS
-from .errors import InputError, check_choice, check_number, check_whole, nearest
+from .errors import InputError, check_choice, check_number, check_whole, nearest, shown
 from .model import BACKBONES, OUTPUT_BN, PREDICTORS, STOP_GRADIENT, SimSiam, create_backbone
 from .presets import PRESETS, preset
 from .relatives import METHODS
@@ -148,6 +148,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, knobs: dict[str, Any]) -> Recipe:
         """A recipe from a dict of knobs; those not given keep their default. Errors: `InputError`, unknown knob."""
+        if not isinstance(knobs, dict):
+            raise InputError(f"The knobs of a recipe are {shown(knobs)}, expected a dict: {{'epochs': 3}}.")
         names = [field.name for field in dataclasses.fields(cls)]
         for name in knobs:
             if name not in names:
@@ -208,9 +210,14 @@ def learning_rate(
 
     `lr` is per 256 images; `step` runs from 0 to `total` - 1. `cosine` falls from the first step on,
     `stable_decay` stays constant and falls linearly over the last `decay_fraction` of the steps.
-    Errors: `InputError` for an unknown schedule. Source: App. A (scaling, cosine).
+    Errors: `InputError` for an unknown schedule, or a number out of its range. Source: App. A (scaling, cosine).
     """
     check_choice("schedule", schedule, SCHEDULES)
+    check_whole(total=total, batch_size=batch_size, most=MOST)
+    check_whole(step=step, least=0, most=total - 1)
+    check_whole(warmup_steps=warmup_steps, least=0, most=MOST)
+    check_number("lr", lr, 0, 1e100, open_ends=True)
+    check_number("decay_fraction", decay_fraction, 0, 1)
     peak = lr * batch_size / 256
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps

@@ -9,6 +9,9 @@ import sys
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("many", max_examples=300, deadline=None)  # pytest --hypothesis-profile many
 
 CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 

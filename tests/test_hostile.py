@@ -1,6 +1,7 @@
 """Files made to do harm: nothing in them is run, unpacked outside its place, or taken at its word about sizes."""
 
 import ast
+import functools
 import io
 import json
 import os
@@ -13,7 +14,6 @@ import time
 import warnings
 import zipfile
 import zlib
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -403,7 +403,7 @@ def test_a_ledger_cannot_write_into_the_page_or_the_terminal(tmp_path, monkeypat
 # ---- the source itself
 
 
-@cache
+@functools.cache
 def sources():
     """(name, tree) of every module of the package and the benchmarks, and of the code of every notebook."""
     found = []

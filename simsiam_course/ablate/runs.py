@@ -378,6 +378,7 @@ def thin(history: list[dict[str, Any]], rows: int = HISTORY_ROWS) -> list[dict[s
 
     Numbers keep five digits, which is more than a curve shows.
     """
+    check_whole(rows=rows, least=2)
     stride = max(1.0, (len(history) - 1) / (rows - 1))
     kept = {round(i * stride) for i in range(min(rows, len(history)))}
     kept |= {i for i, row in enumerate(history) if row.get("knn") is not None}

@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, check_number, check_whole
 from ..files import atomic_write, friendly_os_errors, parse_json
 
 SMALLEST = 8  # pixels a side: below this a crop of a fifth of the area is a pixel or two
+LARGEST = 1_024  # pixels a side: all images of a set lie in memory, 3 MB each at this size
 STD_FLOOR = 1e-3  # a quarter of one grey level of 255: images of one colour normalise to 0, not to NaN
 
 
@@ -99,6 +100,18 @@ class ImageSet:
 
     def subset(self, indices: Tensor) -> ImageSet:
         """The images at `indices` (integers or booleans), in that order, with all that belongs to them."""
+        if not isinstance(indices, Tensor) or indices.dtype not in (torch.int64, torch.int32, torch.bool):
+            got = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+            raise InputError(f"The indices are {got}, expected a tensor of whole numbers or of booleans.")
+        n, mask = len(self), indices.dtype == torch.bool
+        if indices.ndim != 1 or (mask and len(indices) != n):
+            raise InputError(
+                f"The indices have shape {tuple(indices.shape)}, expected one row, ({n},) for booleans."
+            )
+        if not mask and len(indices) and not -n <= int(indices.min()) <= int(indices.max()) < n:
+            raise InputError(
+                f"The indices run from {int(indices.min())} to {int(indices.max())}; there are {n} images."
+            )
         indices = indices.to(self.images.device)
         return replace(
             self,
@@ -109,6 +122,8 @@ class ImageSet:
 
     def sample(self, count: int, seed: int = 0) -> ImageSet:
         """At most `count` of the images, drawn at random without looking at the labels, in their original order."""
+        check_whole(count=count)
+        check_whole(seed=seed, least=0, most=2**63 - 1)
         shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(shuffled[:count].sort().values)
 
@@ -117,6 +132,8 @@ class ImageSet:
 
         Both keep the original order. Raises InputError where one of the two would be empty.
         """
+        check_number("fraction", fraction, 0, 1, open_ends=True)
+        check_whole(seed=seed, least=0, most=2**63 - 1)
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self), generator=generator)
         if self.labels is not None:
@@ -219,6 +236,8 @@ def _from_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], *, defau
 
 
 def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise InputError(f"Images are a {type(images).__name__}; give a tensor of bytes (N, 3, H, W).")
     if images.dtype != torch.uint8:
         raise InputError(f"Images are {_short(images.dtype)}, not uint8; store pixels as 0 to 255.")
     if images.ndim != 4 or images.shape[1] != 3:
@@ -233,6 +252,8 @@ def _check_images(images: Tensor) -> None:
 
 
 def _check_labels(labels: Tensor, count: int, classes: tuple[str, ...]) -> None:
+    if not isinstance(labels, Tensor):
+        raise InputError(f"Labels are a {type(labels).__name__}; give a tensor of whole numbers (N,).")
     if labels.dtype != torch.int64:
         raise InputError(f"Labels are {_short(labels.dtype)}, not int64; convert them.")
     if labels.shape != (count,):

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..augment import LUMA
-from ..errors import InputError
-from .images import SMALLEST, ImageSet
+from ..errors import InputError, check_whole
+from .images import LARGEST, SMALLEST, ImageSet
 
 LIGHT, DARK = 0.75, 0.25  # luma of the two tones before brightness
 CHROMA = 0.12  # distance of both tones from grey
@@ -36,10 +36,9 @@ def patterns(n: int = 4096, *, size: int = 32, seed: int = 0, split: str = "trai
     strength of a linear falloff of light, shading_direction in radians, noise = its standard deviation.
     Raises InputError for fewer than one image, a size below 8, or a split that is neither "train" nor "test".
     """
-    if n < 1 or size < SMALLEST:
-        raise InputError(
-            f"Patterns need n of at least 1 and size of at least {SMALLEST}; change n={n}, size={size}."
-        )
+    check_whole(n=n, most=10**9)
+    check_whole(size=size, least=SMALLEST, most=LARGEST)
+    check_whole(seed=seed, least=0, most=2**62)
     if split not in SPLITS:
         raise InputError(f"Patterns have no split {split!r}; choose 'train' or 'test'.")
     generator = torch.Generator().manual_seed(2 * seed + SPLITS.index(split))

@@ -19,7 +19,7 @@ from ..errors import InputError, nearest, shown
 from .cache import cache_dir, converted
 from .download import Archive, unpacked
 from .folders import convert_folder, load_folder
-from .images import SMALLEST, ImageSet
+from .images import LARGEST, SMALLEST, ImageSet
 from .patterns import patterns
 
 SOURCES = {
@@ -34,7 +34,6 @@ SOURCES = {
     "folder:PATH": "your pictures, one subfolder a class, or a flat folder without labels",
 }
 SPLITS = ("train", "test", "all")
-LARGEST = 1_024  # pixels a side: all images of a set lie in memory, 3 MB each at this size
 
 # The hosts that serve torchvision's very files; the checksum decides, the order is speed. CIFAR-10's own
 # server gives about 60 kB/s since June 2026 (pytorch/vision#9536), so it comes last. Its mirrors: Ray's

@@ -6,7 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import check_number
+from ..errors import InputError, check_number
+
+
+def _check_views(z1: Tensor, z2: Tensor, least: int = 1) -> None:
+    """Errors: `InputError` for what are no two views of the same images, at least `least` of them."""
+    for name, z in (("z1", z1), ("z2", z2)):
+        if not isinstance(z, Tensor) or not z.is_floating_point():
+            got = z.dtype if isinstance(z, Tensor) else type(z).__name__
+            raise InputError(f"{name} is {got}, expected a tensor of floats (B, D).")
+    if z1.shape != z2.shape or z1.ndim != 2 or len(z1) < least or not z1.shape[1]:
+        shapes = f"{tuple(z1.shape)} and {tuple(z2.shape)}"
+        raise InputError(f"z1 and z2 have shapes {shapes}, expected (B, D) twice, B at least {least}.")
+
 
 NEVER = -torch.inf  # the logit of what may not be chosen
 
@@ -21,6 +33,7 @@ def nt_xent(
     Source: Chen et al., ICML 2020, Eq. 1 and Algorithm 1.
     """
     check_number("temperature", temperature, 0, open_ends=True)
+    _check_views(z1, z2)
     q = F.normalize(torch.cat([z1, z2]), dim=1)  # (2 B, D)
     k = q if keys is None else F.normalize(torch.cat(keys), dim=1)  # (2 B, D)
     itself = torch.eye(len(q), dtype=torch.bool, device=q.device)
@@ -47,6 +60,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
     Source: Caron et al., NeurIPS 2020, Sec. 3.1 and App. A.
     """
     check_number("epsilon", epsilon, 0, open_ends=True)
+    _check_views(scores, scores)
     q = ((scores - scores.max()) / epsilon).exp()  # (B, K); the largest is 1: no overflow
     for _ in range(iterations):
         q = q / q.sum(dim=0, keepdim=True).clamp(min=1e-12) / q.shape[1]  # every prototype: 1/K
@@ -59,6 +73,7 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
 
     Shapes: (B, D), (B, D) -> (D, D), from -1 to 1. Source: Zbontar et al., ICML 2021, Eq. 2.
     """
+    _check_views(z1, z2, least=2)
     z1, z2 = ((z - z.mean(dim=0)) / z.var(dim=0, correction=0).add(1e-5).sqrt() for z in (z1, z2))
     return z1.T @ z2 / len(z1)
 
@@ -88,8 +103,9 @@ def vicreg_loss(
 
     Shapes: (B, D), (B, D) -> (), >= 0. Source: Bardes et al., ICLR 2022, Eq. 1 to 6.
     """
+    _check_views(z1, z2, least=2)
     loss = invariance * F.mse_loss(z1, z2)
     for z in (z1, z2):
         loss = loss + variance * F.relu(1 - z.var(dim=0).add(1e-4).sqrt()).mean() / 2
-        loss = loss + covariance * off_diagonal_term(torch.cov(z.T)) / z.shape[1]
+        loss = loss + covariance * off_diagonal_term(torch.cov(z.T).view(z.shape[1], -1)) / z.shape[1]
     return loss
