@@ -28,7 +28,7 @@ FACTORS = {  # name -> what the second picture of a pair has done to it
 }
 CHANCE = {name: 0.1 if name == "digit" else 0.5 for name in FACTORS}
 # What is read with at least the first accuracy is kept, what is read with at most the second is removed.
-READ, GONE = 0.75, 0.65
+READ, GONE = 0.7, 0.65
 SIZE, MARGIN = 16, 2  # pixels a side, and of those around a digit
 FITTED, ASKED, ROUNDS = 350, 200, 2  # digits to fit the probe to, others to ask it of, views of each
 WIDTH, RIDGE = 256, 30.0  # random features, and the penalty of the probe

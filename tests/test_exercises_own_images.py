@@ -248,7 +248,7 @@ def test_a_card_says_which_factor_is_not_as_declared(answer, message, yours):
 def test_nothing_but_the_whole_picture_keeps_everything_and_noise_keeps_nothing():
     still = Augmentation(crop_scale=(1, 1), crop_ratio=(1, 1), flip=0, jitter=0, gray=0)
     read = read_in_views(still)
-    assert read.keys() == FACTORS.keys() == CHANCE.keys() and min(read.values()) > READ + 0.1
+    assert read.keys() == FACTORS.keys() == CHANCE.keys() and min(read.values()) > READ + 0.15
     hidden = dataclasses.replace(
         still, contrast=0.0, brightness=0.0, jitter=1.0, gray=1.0, flip=0.5, turn=0.75
     )
