@@ -26,6 +26,7 @@ MODULES = {
     "06": "representation",
     "07": "paper",
     "08": "relatives",
+    "09": "own_images",
     "11": "museum",
 }
 

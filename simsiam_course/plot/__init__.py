@@ -11,6 +11,7 @@ from .lesson_collapse import coincidence, planes, small_multiples, unlabelled
 from .lesson_loss import flow_fields, flow_path
 from .lesson_museum import before_and_after, by_class
 from .lesson_network import architecture, channel_statistics, directions, layer_scales
+from .lesson_own import labels_needed, read_in_views
 from .lesson_paper import accuracies, alternations, verdicts
 from .lesson_relatives import family, followers, formula, matrices, monitors, race
 from .lesson_representation import factors_kept, lies
@@ -46,6 +47,7 @@ __all__ = [
     "gallery",
     "knobs",
     "label",
+    "labels_needed",
     "layer_scales",
     "lies",
     "matrices",
@@ -55,6 +57,7 @@ __all__ = [
     "planes",
     "png",
     "race",
+    "read_in_views",
     "readable",
     "sampling",
     "sheet",
