@@ -39,6 +39,7 @@ LESSONS = {
     "06": Lesson("What did it learn?", 60, 1),
     "07": Lesson("Inside the paper", 75, 1),
     "08": Lesson("Relatives", 60, 1),
+    "10": Lesson("Scaling up", 60, 1),
     "11": Lesson("Bug museum", 60, 1),
 }
 

@@ -26,6 +26,7 @@ MODULES = {
     "06": "representation",
     "07": "paper",
     "08": "relatives",
+    "10": "scaling",
     "11": "museum",
 }
 
