@@ -48,9 +48,8 @@ class LitSimSiam(L.LightningModule):
         self.draws = torch.Generator(self.device).manual_seed(seed)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        set_rates(
-            self.trainer.optimizers[0], self.recipe, self.global_step, self.trainer.estimated_stepping_batches
-        )
+        total = int(self.trainer.estimated_stepping_batches)
+        set_rates(self.trainer.optimizers[0], self.recipe, self.global_step, total)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         views = two_views(batch[0], PRESETS[self.recipe.augmentation], self.draws, self.mean, self.std)
