@@ -40,6 +40,7 @@ LESSONS = {
     "07": Lesson("Inside the paper", 75, 1),
     "08": Lesson("Relatives", 60, 1),
     "09": Lesson("Your own images", 60, 1),
+    "10": Lesson("Scaling up", 60, 1),
     "11": Lesson("Bug museum", 60, 1),
 }
 

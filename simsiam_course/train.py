@@ -176,7 +176,7 @@ class Trainer:
         self.step = step
         self.augmentation = PRESETS[recipe.augmentation]
         self.pixels = images.images.to(self.device)
-        self.optimizer, self.names = _optimizer(self.model, recipe)
+        self.optimizer, self.names = make_optimizer(self.model, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
         self.switched = switch_on(self.model, recipe, self.device)
         target = getattr(model, "target", None)
@@ -356,12 +356,7 @@ class Trainer:
         return self.permutation[place * size : (place + 1) * size]
 
     def _set_rates(self) -> None:
-        recipe = self.recipe
-        rate = recipe.step_lr(self.done, self.total)
-        constant = recipe.lr * recipe.batch_size / 256
-        of_h = constant if recipe.predictor_schedule == "constant" else rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.predictor_lr * of_h if group["predictor"] else rate
+        set_rates(self.optimizer, self.recipe, self.done, self.total)
 
     def _watch(self) -> None:
         """Keeps z of the first view of a step for the monitors, where the model has a projector."""
@@ -516,7 +511,7 @@ def _start_alike(trainer: Trainer, history: History, seconds: float) -> tuple[Hi
     return history, seconds
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[str, nn.Parameter]]:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[str, nn.Parameter]]:
     """SGD in two groups, f and, where it has weights, h, which has a rate of its own (Table 1c)."""
     names = {name: p for name, p in model.named_parameters() if p.requires_grad}
     h = [p for name, p in names.items() if name.startswith("predictor.")]
@@ -528,6 +523,15 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, dict[
         nesterov=recipe.nesterov and recipe.momentum > 0,
     )  # fmt: skip
     return optimizer, names
+
+
+def set_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, total: int) -> None:
+    """Gives f and h the learning rates of one step (0 .. total - 1)."""
+    rate = recipe.step_lr(step, total)
+    constant = recipe.lr * recipe.batch_size / 256
+    of_h = constant if recipe.predictor_schedule == "constant" else rate
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.predictor_lr * of_h if group["predictor"] else rate
 
 
 def _bar(trainer: Trainer, progress: bool) -> Any:

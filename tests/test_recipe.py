@@ -30,7 +30,8 @@ def test_an_unknown_knob_is_named_with_the_one_that_was_meant():
      ("projector_layers", 4), ("monitor_every", 0), ("joint", "no"), ("hidden_bn", "yes"),
      ("predictor_output_bn", "affine"), ("symmetric", "half"), ("method", "dino"), ("pairs", 0), ("pairs", 1.5),
      ("temperature", 0), ("temperature", float("inf")), ("target_momentum", 1.01), ("target_momentum", -0.1),
-     ("target_every", 0), ("bank_size", 0), ("without", "negatives")],
+     ("target_every", 0), ("bank_size", 0), ("without", "negatives"),
+     ("amp", "half"), ("amp", True), ("compile", "yes")],
 )  # fmt: skip
 def test_a_value_out_of_range_is_told_with_its_knob_and_what_was_expected(knob, value):
     with pytest.raises(InputError, match=f"^{knob} is .*expected"):
@@ -157,3 +158,13 @@ def test_a_recipe_written_before_a_knob_was_there_has_its_default():
     for name in ("method", "pairs", "bank_size"):
         del knobs[name]
     assert Recipe.from_dict(knobs) == Recipe()
+
+
+# ---- switches
+
+
+def test_a_checkpoint_written_before_the_switches_is_of_the_same_recipe():
+    knobs = Recipe().to_dict()
+    del knobs["amp"], knobs["compile"]
+    assert Recipe.from_dict(knobs) == Recipe()
+    assert (Recipe().amp, Recipe().compile) == ("off", False)

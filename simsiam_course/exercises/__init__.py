@@ -27,6 +27,7 @@ MODULES = {
     "07": "paper",
     "08": "relatives",
     "09": "own_images",
+    "10": "scaling",
     "11": "museum",
 }
 

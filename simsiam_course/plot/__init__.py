@@ -15,6 +15,7 @@ from .lesson_own import labels_needed, read_in_views
 from .lesson_paper import accuracies, alternations, verdicts
 from .lesson_relatives import family, followers, formula, matrices, monitors, race
 from .lesson_representation import factors_kept, lies
+from .lesson_scaling import rates, same_run, time_shares
 from .lesson_views import TURNED, knobs, readable, sampling, sheet
 from .look import THEME, label, picture, png, styles, theme
 from .maps import embedding_2d, spectra, triptych
@@ -57,14 +58,17 @@ __all__ = [
     "planes",
     "png",
     "race",
+    "rates",
     "read_in_views",
     "readable",
+    "same_run",
     "sampling",
     "sheet",
     "small_multiples",
     "spectra",
     "styles",
     "theme",
+    "time_shares",
     "triptych",
     "unlabelled",
     "verdicts",
