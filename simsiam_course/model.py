@@ -203,10 +203,10 @@ class SimSiam(nn.Module):
             got = f"{x.dtype} of shape {tuple(x.shape)}"
             raise InputError(f"The backbone refuses {got}, expected torch.float32 (B, 3, H, W).") from error
         if self.dims and y.shape != (len(x), self.dims.backbone):
-            got = y.shape[1] if y.ndim == 2 else tuple(y.shape[1:])
-            cure = f"create the model with backbone_dim={got}" if y.ndim == 2 else "end it with pooling"
+            made = y.shape[1] if y.ndim == 2 else tuple(y.shape[1:])
+            cure = f"create the model with backbone_dim={made}" if y.ndim == 2 else "end it with pooling"
             raise InputError(
-                f"The backbone gives {got} features an image, backbone_dim is {self.dims.backbone}: {cure}."
+                f"The backbone gives {made} features an image, backbone_dim is {self.dims.backbone}: {cure}."
             )
         return y
 
