@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ def _execute(path: Path, notebook: Any) -> float:
     import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     client = NotebookClient(
         notebook,
@@ -60,7 +61,7 @@ def _execute(path: Path, notebook: Any) -> float:
         ) from error
     except CellTimeoutError as error:
         raise InputError(f"A cell of '{path}' took more than {CELL_TIMEOUT} s.") from error
-    except DeadKernelError as error:
+    except (Exception, asyncio.CancelledError) as error:  # after a signal nbclient ends in one of many ways
         raise InputError(
             f"The kernel of '{path}' was stopped, or died for want of memory: the notebook is as it was, so close "
             "other programs and run it again."

@@ -91,10 +91,8 @@ class Victim:
             os.close(handle)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if ended else None
 
-    def kill(self, after: float, number: int) -> bool:
-        """Sends a signal after some seconds; False where the program had already ended by itself."""
-        if self.wait(after) is not None:
-            return False
+    def kill(self, number: int) -> None:
+        """Sends a signal and waits for the end."""
         os.kill(self.pid, number)
         code = self.wait(GRACE)
         if code is None:
@@ -103,7 +101,6 @@ class Victim:
             raise Lost(f"it lived on for {GRACE:g} s after {signal.Signals(number).name}")
         if code not in (-number, 128 + number, 2, 0):
             raise Lost(f"it ended with {code} after {signal.Signals(number).name}: {self.said()}")
-        return True
 
     def finish(self) -> None:
         """Waits for an end without a fault."""
@@ -344,9 +341,10 @@ class Fault:
     def once(self, place: Path, whole: Any, after: float, number: int) -> None:
         victim = self.start(place)
         try:
-            if not victim.kill(after, number):
+            if victim.wait(after) is not None:
                 return  # it was faster: no try
             self.signals.append(number)
+            victim.kill(number)
             victim.leaves_nobody()
             self.task.look(place)
             self.start(place, again=True).finish()
