@@ -25,12 +25,13 @@ from simsiam_course.data import cache_dir, patterns
 from simsiam_course.files import append_line, read_lines
 
 folder = Path(sys.argv[1])
-for label in ("Käse", "two words"):
+word = "Käse" if sys.getfilesystemencoding() == "utf-8" else "Kase"  # ASCII has no such name
+for label in (word, "two words"):
     (folder / "pictures" / label).mkdir(parents=True)
     for i in range(2):
-        Image.fromarray(np.full((9, 9, 3), 40 * i, np.uint8)).save(folder / "pictures" / label / f"ß {i}.png")
+        Image.fromarray(np.full((9, 9, 3), 40 * i, np.uint8)).save(folder / "pictures" / label / f"{word} {i}.png")
 images = load(f"folder:{folder / 'pictures'}", split="all", size=8)
-assert images.classes == ("Käse", "two words"), images.classes
+assert images.classes == (word, "two words"), images.classes
 history = fit(Recipe().build(), patterns(64, size=8), Recipe(epochs=1, batch_size=32), out=folder / "run",
               device="cpu", progress=False)
 append_line(folder / "run" / "notes.jsonl", {"what": "größer"})
