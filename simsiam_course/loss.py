@@ -79,6 +79,7 @@ def stop_gradient(p: Tensor, z: Tensor, where: str = "target") -> tuple[Tensor, 
     Shapes: any. Errors: `InputError` for an unknown `where`. Source: Eq. 3; the other places: Sec. 4.1.
     """
     check_choice("stop_gradient", where, STOP_GRADIENT)
+    _check_tensors(p, z)
     if where in ("target", "both"):
         z = z.detach()
     if where in ("wrong_side", "both"):
@@ -108,10 +109,14 @@ def symmetric_loss(
     return similarity(p1, z2, stop_gradient=False) / 2 + similarity(p2, z1, stop_gradient=False) / 2
 
 
-def _check_pair(p: Tensor, z: Tensor) -> None:
+def _check_tensors(p: Tensor, z: Tensor) -> None:
     for name, value in (("p", p), ("z", z)):
         if not isinstance(value, Tensor):
             raise InputError(f"{name} is a {type(value).__name__}, expected a tensor (B, D).")
+
+
+def _check_pair(p: Tensor, z: Tensor) -> None:
+    _check_tensors(p, z)
     if p.shape != z.shape or p.ndim != 2 or p.numel() == 0:
         raise InputError(f"p is {tuple(p.shape)} and z is {tuple(z.shape)}, expected (B, D) twice.")
     for name, value in (("p", p), ("z", z)):

@@ -200,8 +200,8 @@ class SimSiam(nn.Module):
         except RuntimeError as error:
             if x.ndim == 4 and x.shape[1] == 3 and x.dtype == torch.float32:
                 raise
-            got = f"{x.dtype} of shape {tuple(x.shape)}"
-            raise InputError(f"The backbone refuses {got}, expected torch.float32 (B, 3, H, W).") from error
+            what = f"{x.dtype} of shape {tuple(x.shape)}"
+            raise InputError(f"The backbone refuses {what}, expected torch.float32 (B, 3, H, W).") from error
         if self.dims and y.shape != (len(x), self.dims.backbone):
             made = y.shape[1] if y.ndim == 2 else tuple(y.shape[1:])
             cure = f"create the model with backbone_dim={made}" if y.ndim == 2 else "end it with pooling"

@@ -1,8 +1,8 @@
 """Every public function that takes tensors, options or bytes, given what nobody would give it.
 
-One table: a function, a strategy for its arguments, and a plain reference in float64. An answer must be the reference's,
-or a refusal (`ValueError`, which `InputError` is, or `TypeError`) where the reference refuses too; arguments are never
-changed. `pytest tests/test_fuzz.py --hypothesis-profile many` tries some 300 arguments for each line instead of 25.
+One table: a function, a strategy for its arguments, and a plain reference in float64. An answer must be the
+reference's, or a refusal (`ValueError`, which `InputError` is, or `TypeError`) where the reference refuses too;
+arguments are never changed. With `--hypothesis-profile many` each line gets 300 arguments instead of 25.
 """
 
 import copy
@@ -147,7 +147,8 @@ NUMBERS = st.one_of(
     st.just(None), st.just("3"), st.just(1e308), st.just(0.1), st.just(2**62), st.just(1j),
 )  # fmt: skip
 WORDS = st.one_of(
-    st.text(max_size=12), st.sampled_from(["", "\0", "\ud800", "../x", "file:", "folder:", "patterns", "mlp", "none", "a" * 999]),
+    st.text(max_size=12), st.sampled_from(["", "\0", "\ud800", "../x", "file:", "folder:", "patterns"]),
+    st.sampled_from(["mlp", "none", "a" * 999]),
     st.none(), st.integers(), st.booleans(), st.just(("mlp",)), st.binary(max_size=8), st.just(["none"]), st.just({}),
 )  # fmt: skip
 
@@ -177,9 +178,8 @@ def unit(x):
     most = {torch.float64: 1e154, torch.float16: 6e4}.get(x.dtype, 1.8e19)
     length = double(x).norm(dim=1, keepdim=True)
     u = double(x) / length.clamp(min=1e-12)
-    return torch.where(
-        length.isfinite() & (length > most), 0 * u, torch.where(length.isfinite(), u, length * math.nan)
-    )
+    u = torch.where(length > most, 0 * u, u)
+    return u.masked_fill(~double(x).isfinite().all(dim=1, keepdim=True), math.nan)
 
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 6e-2, torch.float32: 2e-5, torch.float64: 1e-9}
@@ -213,11 +213,16 @@ def frozen(value):
     return copy.deepcopy(value) if not callable(value) else None
 
 
+def _comparable(x):
+    """A tensor in which NaN equals NaN."""
+    x = torch.view_as_real(x.detach()) if x.is_complex() else x.detach()
+    return x.nan_to_num(7) if x.is_floating_point() else x
+
+
 def unchanged(value, before):
     if isinstance(value, Tensor):
         kept, stride, grad, version = before
-        equal = torch.equal(value.detach().nan_to_num(7) if value.is_floating_point() else value,
-                            kept.nan_to_num(7) if kept.is_floating_point() else kept)  # fmt: skip
+        equal = torch.equal(_comparable(value), _comparable(kept))
         return (
             equal and value.stride() == stride and value.requires_grad == grad and value._version == version
         )
@@ -541,7 +546,7 @@ def rate_reference(step, total, lr, batch_size, schedule, warmup, decay):
     if schedule not in ("stable_decay", "cosine", "constant"):
         return REFUSED
     if max(total, batch_size, warmup) > 1e8 or lr > 1e100:
-        return Refused(lambda found: math.isfinite(found))
+        return Refused(math.isfinite)
     peak = lr * batch_size / 256
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -574,7 +579,7 @@ def recipe_right(knobs):
 
 
 KNOBS = st.dictionaries(
-    st.one_of(st.sampled_from([f.name for f in fields(Recipe)]), st.sampled_from([f.name for f in fields(Recipe)]), st.text(max_size=5)),
+    st.one_of(*[st.sampled_from([f.name for f in fields(Recipe)])] * 2, st.text(max_size=5)),
     st.one_of(NUMBERS, WORDS, st.sampled_from(["linear", "cosine", "tiny", "simclr", "he", "none", 2, 3, 64, 0.5])),
     max_size=3,
 )  # fmt: skip
@@ -909,57 +914,226 @@ JSON = st.one_of(
 
 TABLE = [
     Case("negative_cosine", loss.negative_cosine, matrices(2), negative_cosine),
-    Case("cross_entropy_similarity", loss.cross_entropy_similarity, matrices(2, kinds=("normal", "zeros", "constant", "tiny", "one", "offset", "nan")), cross_entropy),
-    Case("symmetric_loss", call_symmetric, st.tuples(matrices(4), st.one_of(st.sampled_from(loss.STOP_GRADIENT), WORDS)).map(lambda a: (*a[0], a[1])), symmetric),
-    Case("stop_gradient", loss.stop_gradient, st.tuples(tensors(), tensors(), st.one_of(st.sampled_from(loss.STOP_GRADIENT), WORDS)),
-         lambda p, z, where: (lambda found: same(found, (p, z), 0)) if isinstance(where, str) and where in loss.STOP_GRADIENT else REFUSED),
+    Case(
+        "cross_entropy_similarity",
+        loss.cross_entropy_similarity,
+        matrices(2, kinds=("normal", "zeros", "constant", "tiny", "one", "offset", "nan")),
+        cross_entropy,
+    ),
+    Case(
+        "symmetric_loss",
+        call_symmetric,
+        st.tuples(matrices(4), st.one_of(st.sampled_from(loss.STOP_GRADIENT), WORDS)).map(
+            lambda a: (*a[0], a[1])
+        ),
+        symmetric,
+    ),
+    Case(
+        "stop_gradient",
+        loss.stop_gradient,
+        st.tuples(tensors(), tensors(), st.one_of(st.sampled_from(loss.STOP_GRADIENT), WORDS)),
+        lambda p, z, where: (
+            (lambda found: same(found, (p, z), 0))
+            if isinstance(where, str) and where in loss.STOP_GRADIENT
+            else REFUSED
+        ),
+    ),
     Case("std", collapse.std, matrices(1), std),
     Case("spectrum", collapse.spectrum, matrices(1, dtypes=(torch.float32, torch.float64)), spectrum),
-    Case("effective_rank", collapse.effective_rank, matrices(1, dtypes=(torch.float32, torch.float64)), effective_rank),
+    Case(
+        "effective_rank",
+        collapse.effective_rank,
+        matrices(1, dtypes=(torch.float32, torch.float64)),
+        effective_rank,
+    ),
     Case("alignment", collapse.alignment, matrices(2), alignment),
     Case("uniformity", collapse.uniformity, matrices(1), uniformity),
     Case("diagnose", collapse.diagnose, st.tuples(MEASUREMENTS), diagnosis),
-    Case("neighbours", call_neighbours, st.tuples(matrices(2), st.one_of(st.integers(1, 3), NUMBERS)).map(lambda a: (*a[0], a[1])), neighbours),
+    Case(
+        "neighbours",
+        call_neighbours,
+        st.tuples(matrices(2), st.one_of(st.integers(1, 3), NUMBERS)).map(lambda a: (*a[0], a[1])),
+        neighbours,
+    ),
     Case("knn", call_knn, knn_arguments(), knn),
-    Case("normalise", augment.normalise, st.tuples(st.one_of(PIXELS, PIXELS, anything()), THREE, THREE), normalise),
-    Case("two_views", call_views, st.tuples(st.one_of(PIXELS, PIXELS, PIXELS, anything()), AUGMENTATIONS, SEEDS, THREE, THREE), views),
-    Case("Augmentation", make_augmentation, st.tuples(st.dictionaries(st.sampled_from([f.name for f in fields(augment.Augmentation)]),
-         st.one_of(NUMBERS, st.tuples(NUMBERS, NUMBERS), st.tuples(st.floats(0.1, 0.5), st.floats(0.5, 1))), max_size=2)), augmentation),
-    Case("draw", draw_n, st.tuples(st.one_of(st.integers(-2, 9), NUMBERS.filter(lambda n: not whole(n, 10**6)))),
-         lambda n: (lambda found: all(len(v) == n for v in found.values())) if whole(n) else REFUSED),
-    Case("learning_rate", rate, st.tuples(*[st.one_of(st.integers(0, 20), NUMBERS)] * 2, st.one_of(st.floats(0.01, 2), NUMBERS),
-         st.one_of(st.integers(1, 64), NUMBERS), st.one_of(st.sampled_from(["cosine", "stable_decay", "constant"]), WORDS),
-         st.one_of(st.integers(0, 20), NUMBERS), st.one_of(st.floats(0, 1), NUMBERS)), rate_reference),
-    Case("Recipe.from_dict", Recipe.from_dict, st.tuples(st.one_of(KNOBS, KNOBS, st.sampled_from([None, [], "lr", 3]))), recipe_right),
+    Case(
+        "normalise",
+        augment.normalise,
+        st.tuples(st.one_of(PIXELS, PIXELS, anything()), THREE, THREE),
+        normalise,
+    ),
+    Case(
+        "two_views",
+        call_views,
+        st.tuples(st.one_of(PIXELS, PIXELS, PIXELS, anything()), AUGMENTATIONS, SEEDS, THREE, THREE),
+        views,
+    ),
+    Case(
+        "Augmentation",
+        make_augmentation,
+        st.tuples(
+            st.dictionaries(
+                st.sampled_from([f.name for f in fields(augment.Augmentation)]),
+                st.one_of(
+                    NUMBERS, st.tuples(NUMBERS, NUMBERS), st.tuples(st.floats(0.1, 0.5), st.floats(0.5, 1))
+                ),
+                max_size=2,
+            )
+        ),
+        augmentation,
+    ),
+    Case(
+        "draw",
+        draw_n,
+        st.tuples(st.one_of(st.integers(-2, 9), NUMBERS.filter(lambda n: not whole(n, 10**6)))),
+        lambda n: (lambda found: all(len(v) == n for v in found.values())) if whole(n) else REFUSED,
+    ),
+    Case(
+        "learning_rate",
+        rate,
+        st.tuples(
+            *[st.one_of(st.integers(0, 20), NUMBERS)] * 2,
+            st.one_of(st.floats(0.01, 2), NUMBERS),
+            st.one_of(st.integers(1, 64), NUMBERS),
+            st.one_of(st.sampled_from(["cosine", "stable_decay", "constant"]), WORDS),
+            st.one_of(st.integers(0, 20), NUMBERS),
+            st.one_of(st.floats(0, 1), NUMBERS),
+        ),
+        rate_reference,
+    ),
+    Case(
+        "Recipe.from_dict",
+        Recipe.from_dict,
+        st.tuples(st.one_of(KNOBS, KNOBS, st.sampled_from([None, [], "lr", 3]))),
+        recipe_right,
+    ),
     Case("Recipe.replace", lambda knobs: Recipe().replace(**knobs), st.tuples(KNOBS), recipe_right),
-    Case("ImageSet", ImageSet, st.tuples(st.one_of(SMALL, anything()), st.one_of(st.none(), st.integers(0, 5).map(lambda n: torch.arange(n) - 1), anything())), image_set),
-    Case("ImageSet.subset", lambda images, indices: images.subset(indices), st.tuples(SETS, st.one_of(tensors(dtypes=(torch.int64, torch.bool)),
-         st.lists(st.integers(-3, 6), max_size=5).map(lambda v: torch.tensor(v, dtype=torch.int64)), anything())), subset),
+    Case(
+        "ImageSet",
+        ImageSet,
+        st.tuples(
+            st.one_of(SMALL, anything()),
+            st.one_of(st.none(), st.integers(0, 5).map(lambda n: torch.arange(n) - 1), anything()),
+        ),
+        image_set,
+    ),
+    Case(
+        "ImageSet.subset",
+        lambda images, indices: images.subset(indices),
+        st.tuples(
+            SETS,
+            st.one_of(
+                tensors(dtypes=(torch.int64, torch.bool)),
+                st.lists(st.integers(-3, 6), max_size=5).map(lambda v: torch.tensor(v, dtype=torch.int64)),
+                anything(),
+            ),
+        ),
+        subset,
+    ),
     Case("ImageSet.sample", lambda images, count: images.sample(count), st.tuples(SETS, NUMBERS), sample),
-    Case("ImageSet.split_off", lambda images, fraction: images.split_off(fraction), st.tuples(SETS, st.one_of(st.floats(0, 1), NUMBERS)), split_off),
-    Case("patterns", call_patterns, st.tuples(st.one_of(st.integers(0, 12), NUMBERS), st.one_of(st.integers(6, 16), NUMBERS), st.one_of(st.integers(0, 3), NUMBERS)), sized),
-    Case("load", lambda name, split, size: load(name, split=split, size=size), st.tuples(WORDS.filter(lambda w: w != "patterns"), WORDS, NUMBERS), lambda *a: REFUSED),
-    Case("nt_xent", losses.nt_xent, st.tuples(matrices(2), st.one_of(st.floats(0.1, 2), NUMBERS)).map(lambda a: (*a[0], a[1])), nt_xent),
+    Case(
+        "ImageSet.split_off",
+        lambda images, fraction: images.split_off(fraction),
+        st.tuples(SETS, st.one_of(st.floats(0, 1), NUMBERS)),
+        split_off,
+    ),
+    Case(
+        "patterns",
+        call_patterns,
+        st.tuples(
+            st.one_of(st.integers(0, 12), NUMBERS),
+            st.one_of(st.integers(6, 16), NUMBERS),
+            st.one_of(st.integers(0, 3), NUMBERS),
+        ),
+        sized,
+    ),
+    Case(
+        "load",
+        lambda name, split, size: load(name, split=split, size=size),
+        st.tuples(WORDS.filter(lambda w: w != "patterns"), WORDS, NUMBERS),
+        lambda *a: REFUSED,
+    ),
+    Case(
+        "nt_xent",
+        losses.nt_xent,
+        st.tuples(matrices(2), st.one_of(st.floats(0.1, 2), NUMBERS)).map(lambda a: (*a[0], a[1])),
+        nt_xent,
+    ),
     Case("barlow_twins_loss", losses.barlow_twins_loss, matrices(2), barlow),
     Case("vicreg_loss", losses.vicreg_loss, matrices(2), vicreg),
-    Case("sinkhorn", lambda scores, epsilon: losses.sinkhorn(scores, epsilon=epsilon), st.tuples(matrices(1), st.one_of(st.floats(0.05, 1), NUMBERS)).map(lambda a: (*a[0], a[1])), sinkhorn),
-    Case("predictor", call_head, st.tuples(st.one_of(st.sampled_from(heads.PREDICTORS), WORDS), NUMBERS, NUMBERS), head),
-    Case("projector", call_projector, st.tuples(st.one_of(st.integers(1, 4), NUMBERS), st.one_of(st.sampled_from(heads.OUTPUT_BN), WORDS), NUMBERS),
-         lambda layers, bn, dim: Refused(lambda found: True) if whole(dim, 41) else projector(layers, bn, dim)),
-    Case("SimSiam.forward", call_forward, st.tuples(IMAGES, IMAGES, st.booleans()).flatmap(lambda a: st.sampled_from([a, (a[0], copy.deepcopy(a[0]) if not pure(a[0]) else a[0].detach().clone(), a[2])])), forward),
-    Case("read_out", probes.read_out, st.tuples(matrices(4, dtypes=(torch.float32, torch.float64))).map(lambda a: a[0]), read_out),
+    Case(
+        "sinkhorn",
+        lambda scores, epsilon: losses.sinkhorn(scores, epsilon=epsilon),
+        st.tuples(matrices(1), st.one_of(st.floats(0.05, 1), NUMBERS)).map(lambda a: (*a[0], a[1])),
+        sinkhorn,
+    ),
+    Case(
+        "predictor",
+        call_head,
+        st.tuples(st.one_of(st.sampled_from(heads.PREDICTORS), WORDS), NUMBERS, NUMBERS),
+        head,
+    ),
+    Case(
+        "projector",
+        call_projector,
+        st.tuples(
+            st.one_of(st.integers(1, 4), NUMBERS), st.one_of(st.sampled_from(heads.OUTPUT_BN), WORDS), NUMBERS
+        ),
+        lambda layers, bn, dim: Refused(lambda found: True) if whole(dim, 41) else projector(layers, bn, dim),
+    ),
+    Case(
+        "SimSiam.forward",
+        call_forward,
+        st.tuples(IMAGES, IMAGES, st.booleans()).flatmap(
+            lambda a: st.sampled_from(
+                [a, (a[0], copy.deepcopy(a[0]) if not pure(a[0]) else a[0].detach().clone(), a[2])]
+            )
+        ),
+        forward,
+    ),
+    Case(
+        "read_out",
+        probes.read_out,
+        st.tuples(matrices(4, dtypes=(torch.float32, torch.float64))).map(lambda a: a[0]),
+        read_out,
+    ),
     Case("create_backbone", model.create_backbone, st.tuples(WORDS), lambda name: REFUSED),
     Case("method_facts", model.method_facts, st.tuples(WORDS), refusal_or(model.MethodFacts)),
     Case("resolve_device", resolve_device, st.tuples(WORDS), lambda name: REFUSED),
     Case("find", ablate.find, st.tuples(WORDS), lambda name: REFUSED),
     Case("data_file", course_file, st.tuples(st.text(max_size=20)), lambda name: REFUSED),
-    Case("check_choice", lambda value, choices: errors.check_choice("x", value, choices), st.tuples(st.one_of(WORDS, NUMBERS, anything()), st.sampled_from([("mlp", "none"), (2, 3), (True, False), ("",)])), choice),
-    Case("check_number", lambda value, low, high: errors.check_number("x", value, low, high), st.tuples(st.one_of(NUMBERS, WORDS, anything()), st.sampled_from([0, -1]), st.sampled_from([1, 1e300])), between),
-    Case("check_whole", lambda value, least, most: errors.check_whole(least=least, most=most, x=value), st.tuples(st.one_of(NUMBERS, WORDS, anything()), st.integers(-1, 2), st.sampled_from([5, math.inf])), counted),
+    Case(
+        "check_choice",
+        lambda value, choices: errors.check_choice("x", value, choices),
+        st.tuples(
+            st.one_of(WORDS, NUMBERS, anything()),
+            st.sampled_from([("mlp", "none"), (2, 3), (True, False), ("",)]),
+        ),
+        choice,
+    ),
+    Case(
+        "check_number",
+        lambda value, low, high: errors.check_number("x", value, low, high),
+        st.tuples(
+            st.one_of(NUMBERS, WORDS, anything()), st.sampled_from([0, -1]), st.sampled_from([1, 1e300])
+        ),
+        between,
+    ),
+    Case(
+        "check_whole",
+        lambda value, least, most: errors.check_whole(least=least, most=most, x=value),
+        st.tuples(st.one_of(NUMBERS, WORDS, anything()), st.integers(-1, 2), st.sampled_from([5, math.inf])),
+        counted,
+    ),
     Case("parse_json", files.parse_json, st.tuples(JSON), json_or_not),
-    Case("mean_sd", ablate.tables.mean_sd, st.tuples(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=6)), moments),
+    Case(
+        "mean_sd",
+        ablate.tables.mean_sd,
+        st.tuples(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=6)),
+        moments,
+    ),
     Case("thin", ablate.runs.thin, st.tuples(HISTORY, NUMBERS), thinned),
-]  # fmt: skip
+]
 
 
 TRIED = dict.fromkeys((case.name for case in TABLE), 0)
@@ -1036,7 +1210,10 @@ SET = save(
     {"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "labels": torch.tensor([0, 1])},
     {"classes": '["a", "b"]', "name": "n"},
 )
-LINE = b'{"experiment": "collapse", "variant": "simsiam", "seed": 0, "recipe": {"lr": 0.5}, "knn": 0.5, "history": [{"step": 1, "loss": -0.5}]}\n'
+LINE = (
+    b'{"experiment": "collapse", "variant": "simsiam", "seed": 0, "recipe": {"lr": 0.5}, "knn": 0.5, '
+    b'"history": [{"step": 1, "loss": -0.5}]}\n'
+)
 
 
 def pictures():
