@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
-from simsiam_course.data import SOURCES, ImageSet, cache_dir, load, load_pair, patterns
+from simsiam_course.data import SOURCES, ImageSet, cache_dir, load, load_pair, patterns, write_demo_folder
 from simsiam_course.errors import InputError
 from simsiam_course.evaluate import baselines
 from simsiam_course.recipe import Recipe
@@ -533,6 +533,21 @@ def test_a_loop_of_links_does_not_trap_the_reader(tmp_path: Path) -> None:
     (tmp_path / "loop" / "a" / "again").symlink_to(tmp_path / "loop", target_is_directory=True)
     (tmp_path / "loop" / "b").symlink_to(tmp_path / "loop", target_is_directory=True)
     assert len(load(f"folder:{tmp_path / 'loop'}", split="all")) == 1
+
+
+def test_the_demo_folder_is_odd_reproducible_and_has_second_shots(tmp_path: Path) -> None:
+    a, b = (write_demo_folder(tmp_path / name, count=48, seed=3) for name in "ab")
+    files = sorted(path.relative_to(a) for path in a.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(b) for path in b.rglob("*") if path.is_file())
+    assert all((a / file).read_bytes() == (b / file).read_bytes() for file in files)
+    with pytest.warns(UserWarning, match=r"Skipped 2 broken pictures.*cut_short\.png.*empty\.jpg"):
+        images = load(f"folder:{a}", split="all")
+    assert len(images) == 48 + 6 and len(images.classes) == 10
+    sizes = {Image.open(a / file).size for file in files if "IMG" in file.name}
+    modes = {Image.open(a / file).mode for file in files if "IMG" in file.name}
+    assert len(sizes) > 20 and modes == {"RGB", "L", "RGBA"}
+    flat = torch.nn.functional.normalize(images.images.float().flatten(1), dim=1)
+    assert ((flat @ flat.T).fill_diagonal_(0) > 0.99).any(dim=1).sum() >= 12
 
 
 # --- the cache of converted sets
