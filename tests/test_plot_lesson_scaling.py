@@ -42,6 +42,7 @@ def test_the_difference_of_two_runs_is_what_is_drawn_and_zero_stays_on_the_axis(
     assert list(right.lines[0].get_ydata()) == [1e-9] * 3
     assert list(right.lines[1].get_xdata()) == [20] and right.lines[1].get_ydata()[0] == pytest.approx(0.5)
     assert plot.png(figure)
+    assert "1e-09" in texts(figure) and "mathdefault" not in texts(figure)
 
 
 def test_nothing_to_draw_or_to_compare_with_is_one_sentence():

@@ -113,6 +113,7 @@ def same_run(runs: Mapping[str, Sequence[Row]], *, beside: str) -> Figure:
             right.plot([row["step"] for row in both], apart, **look)
     left.set(xlabel="step", ylabel="loss", title="The loss")
     right.set(xlabel="step", yscale="log", title=f"How far from {label(beside)}")
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")  # the theme does not read formulas
     right.axhline(float(np.finfo(np.float32).eps), color=GREY, linewidth=1, linestyle=":")
     line_legend(figure, {label(name): style for name, style in named.items()})
     foot(figure, "Dotted: the spacing of float32 numbers at 1.")
