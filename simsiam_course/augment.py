@@ -429,8 +429,8 @@ PRESETS: dict[str, Augmentation] = {
         jitter=0.0,
         gray=0.0,
     ),
-    "satellite": Augmentation(  # from above there is no up; what grows there shows in its colour
-        vertical_flip=0.5, turn=0.75, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, gray=0.05
+    "satellite": Augmentation(  # from above there is no up, and what grows there shows in its colour: little hue
+        crop_scale=(0.3, 1.0), vertical_flip=0.5, turn=0.75, saturation=0.3, hue=0.05, gray=0.1
     ),
 }
 PRESETS["digits_flip"] = replace(PRESETS["digits"], flip=0.5)  # to see what it does to a 2 (lesson 09)

@@ -14,6 +14,7 @@ from .errors import InputError
 # seed 0: kNN 46.3 % at rank 11.8 with lr .3, 45.1 % at 6.9 with .6 (raw pixels 41.7 %).
 PHOTOS: dict[str, Any] = {"augmentation": "cifar", "lr": 0.3, "warmup_steps": 20, "predictor_lr": 1.0,
                           "nesterov": False}  # fmt: skip
+# Chosen on a fifth of the training images of EuroSAT (500 a class), with another seed than those reported.
 SATELLITE: dict[str, Any] = {"augmentation": "satellite", "lr": 0.2, "predictor_lr": 20.0}
 _RESNET: dict[str, Any] = {  # what the published recipes for CIFAR-10 share
     "backbone": "resnet18", "projection_dim": 2048, "hidden_dim": 2048, "predictor_hidden_dim": 512,
