@@ -6,8 +6,6 @@ code 2. With `--json` the last line of standard output is one JSON object.
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import InputError, printable, shown
+from .errors import InputError, printable
+from .terminal import checked
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -405,22 +404,10 @@ def _progress() -> bool:
 
 def main() -> None:
     """Runs the program; bad input ends it with one sentence and exit code 2, an interrupt with 130."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is shown as an escape
-            stream.reconfigure(errors="backslashreplace")
     try:
-        _check_arguments(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = checked(lambda: app(standalone_mode=False))
     except InputError as error:
         code = _say(str(error), 2)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        code = _say(f"Cannot use '{error.filename}': {str(error.strerror).lower()}; choose another path.", 2)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        code = _say("There is not enough memory: choose a smaller --size, --limit or --batch-size.", 2)
     except KeyboardInterrupt:
         code = _say("Interrupted: a run with --out goes on with --resume.", 130)
     except Exception as error:
@@ -428,21 +415,6 @@ def main() -> None:
             raise
         code = _say(f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'.", 2)
     sys.exit(code)
-
-
-def _check_arguments(arguments: list[str]) -> None:
-    """Errors: `InputError` for what no option or file name can be: nothing, a NUL byte, half a character."""
-    for before, argument in zip(["simsiam-course", *arguments], arguments, strict=False):
-        if not argument or (argument.startswith("--") and argument.endswith("=")):
-            raise InputError(
-                f"What follows '{argument or before}' is empty: give it a value, or leave it out."
-            )
-        if "\0" in argument:
-            raise InputError(f"{shown(argument)} has a NUL byte, which no name can have: check the argument.")
-        try:
-            os.fsencode(argument)
-        except UnicodeEncodeError:
-            raise InputError(f"{shown(argument)} cannot be written as bytes: check the argument.") from None
 
 
 def _say(sentence: str, code: int) -> int:
