@@ -1,9 +1,9 @@
 """How much memory a class needs: the peak of one lesson's kernel, and of several at once on one machine.
 
-`python benchmarks/classroom.py` runs lesson 05, the one to do live, from a clean kernel as a student would, once alone
-and then twice at the same time; `--lesson 03 --at-once 1 2 4` asks for others. The peak is Linux's VmHWM of the kernel's
-process, the most that lay in memory at any time. Kernels share the pages of PyTorch's libraries, so two of them take less
-than twice the peak of one: Pss, which counts shared pages in parts, is read after the last cell.
+`python benchmarks/classroom.py` runs lesson 05, the one to do live, from a clean kernel as a student would, once
+alone and then twice at the same time; `--lesson 03 --at-once 1 2 4` asks for others. The peak is Linux's VmHWM of
+the kernel's process, the most that lay in memory at any time. Kernels share the pages of PyTorch's libraries, so two
+of them take less than twice the peak of one: Pss, which counts shared pages in parts, is read after the last cell.
 """
 
 from __future__ import annotations

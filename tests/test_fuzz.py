@@ -240,7 +240,7 @@ def negative_cosine(p, z):
     for x in (p, z):  # 1e-12, below which a row counts as 0, is 0 itself in float16
         if x.dtype == torch.float16 and (double(x).norm(dim=1) < 1e-3).any():
             return lambda found: True
-    if p.shape[1] == 1 and max(double(x).abs().max() for x in (p, z)) > 1e18:
+    if p.shape[1] == 1 and 1e18 < max(double(x).abs().max() for x in (p, z)) < math.inf:
         return lambda found: abs(float(found)) < 1.1  # the length of one number needs no square
     return -(unit(p) * unit(z)).sum(dim=1).mean()
 
