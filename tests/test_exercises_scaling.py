@@ -13,6 +13,29 @@ from simsiam_course.exercises.scaling import EXERCISES, MERGE_MOMENTS, PLAN, SHA
 # ---- 10.1
 
 
+def with_batches(images, epochs, per_process, processes, base):
+    batch = per_process * processes
+    return epochs * (images // batch), batch / 256 * base
+
+
+def with_numpy(images, epochs, per_process, processes, base):
+    batch = np.int64(per_process) * processes
+    return int(epochs * np.floor(images / batch)), float(base * batch / 256)
+
+
+def with_divmod(images, epochs, per_process, processes, base):
+    steps, _ = divmod(images, per_process * processes)
+    return [steps * epochs, base / 256 * per_process * processes]
+
+
+def scaled_twice(images, epochs, per_process, processes, base):
+    steps, rate = with_batches(images, epochs, per_process, processes, base)
+    return steps, rate * processes
+
+
+# ---- 10.2
+
+
 def by_start(order, step, batch_size, rank, world):
     n = batch_size // world
     first = step * batch_size + rank * n
@@ -41,7 +64,7 @@ def backwards(order, step, batch_size, rank, world):
     return by_start(order, step, batch_size, world - 1 - rank, world)
 
 
-# ---- 10.2
+# ---- 10.3
 
 
 def by_sums(means, variances, counts):
@@ -75,33 +98,10 @@ def on_the_cpu(means, variances, counts):
     ].cpu()
 
 
-# ---- 10.3
-
-
-def with_batches(images, epochs, per_process, processes, base):
-    batch = per_process * processes
-    return epochs * (images // batch), batch / 256 * base
-
-
-def with_numpy(images, epochs, per_process, processes, base):
-    batch = np.int64(per_process) * processes
-    return int(epochs * np.floor(images / batch)), float(base * batch / 256)
-
-
-def with_divmod(images, epochs, per_process, processes, base):
-    steps, _ = divmod(images, per_process * processes)
-    return [steps * epochs, base / 256 * per_process * processes]
-
-
-def scaled_twice(images, epochs, per_process, processes, base):
-    steps, rate = with_batches(images, epochs, per_process, processes, base)
-    return steps, rate * processes
-
-
 test_right, test_wrong = both_tests(
+    (PLAN, [with_batches, with_numpy, with_divmod], [scaled_twice]),
     (SHARE_OF_BATCH, [by_start, by_chunks, by_view, by_index], [drops_the_last, backwards]),
     (MERGE_MOMENTS, [by_sums, one_by_one], [lambda m, v, c: (m.mean(0), v.mean(0) + 1)]),
-    (PLAN, [with_batches, with_numpy, with_divmod], [scaled_twice]),
 )
 
 SUSPECTS = [(exercise, i) for exercise in EXERCISES for i in range(len(exercise.suspects))]

@@ -13,6 +13,147 @@ from .core import Exercise, Fact, Function, Suspect, elsewhere, kind_and_shape, 
 # ---- 10.1
 
 
+def _plain(found: Any) -> Any:
+    """A plan as plain numbers, so that a tensor or a numpy number of one value is as good."""
+    if isinstance(found, (tuple, list)):
+        return [_plain(part) for part in found]
+    return found.item() if hasattr(found, "item") else found
+
+
+def planned(*cases: tuple[int, int, int, int, float], which: int | None = None) -> Function:
+    def look(f: Function) -> Any:
+        found = [_plain(f(*case)) for case in cases]
+        return found if which is None else [plan[which] for plan in found]
+
+    return look
+
+
+def _kind_of_plan(f: Function) -> Any:
+    steps, rate = _plain(f(1024, 2, 32, 2, 0.05))
+    return [type(steps).__name__, isinstance(rate, float)]
+
+
+def plan_solution(
+    images: int, epochs: int, per_process: int, processes: int, base: float
+) -> tuple[int, float]:
+    batch = per_process * processes  # of all together: the one that counts
+    return images // batch * epochs, base * batch / 256
+
+
+def planning(
+    *,
+    batch: Function = lambda per_process, processes: per_process * processes,
+    steps: Function = lambda images, epochs, batch: images // batch * epochs,
+    rate: Function = lambda base, batch, per_process, processes: base * batch / 256,
+) -> Function:
+    """A plan with one of its parts exchanged for a wrong one."""
+
+    def wrong(images: int, epochs: int, per_process: int, processes: int, base: float) -> Any:
+        whole = batch(per_process, processes)
+        return steps(images, epochs, whole), rate(base, whole, per_process, processes)
+
+    return wrong
+
+
+PLAN = Exercise(
+    "10.1",
+    "plan",
+    plan_solution,
+    facts=[
+        Fact("It gives two numbers: steps, a whole number, and the learning rate.", _kind_of_plan),
+        Fact(
+            "One process, 32 images a step, 1,024 images, 2 passes: 64 steps.",
+            planned((1024, 2, 32, 1, 0.05), which=0),
+        ),
+        Fact(
+            "The rate of one process with 256 images a step is the base rate itself.",
+            planned((1024, 2, 256, 1, 0.05), which=1),
+        ),
+        Fact(
+            "Two processes with 32 images each take 64 a step, so 1,024 images in 2 passes are 32 steps.",
+            planned((1024, 2, 32, 2, 0.05), which=0),
+        ),
+        Fact(
+            "The rate goes with the images of all processes: base .05 with 2 x 128 is .05, with 8 x 64 it is .1.",
+            planned((4096, 1, 128, 2, 0.05), (4096, 1, 64, 8, 0.05), which=1),
+        ),
+        Fact(
+            "A last batch that is not whole is left out in every pass: 100 images, batches of 32, 10 passes, 30 "
+            "steps.",
+            planned((100, 10, 32, 1, 0.05), which=0),
+        ),
+        Fact(
+            "The paper's ImageNet run: 1,281,167 images, 100 passes, 8 GPUs with 64 images each, base .05.",
+            planned((1_281_167, 100, 64, 8, 0.05)),
+        ),
+        Fact("It holds for other numbers.", planned((50_000, 800, 128, 4, 0.03), (999, 7, 10, 3, 0.2))),
+    ],
+    suspects=[
+        Suspect(
+            "The number of processes has no part in it: all of them together take "
+            "`per_process * processes` images a step.",
+            planning(batch=lambda n, p: n),
+        ),
+        Suspect(
+            "Steps and rate were made from different batches: the rate, too, goes with the images of all "
+            "processes.",
+            planning(rate=lambda base, batch, n, p: base * n / 256),
+        ),
+        Suspect(
+            "The steps are those of one process alone: with more processes a pass has fewer steps.",
+            lambda images, epochs, n, p, base: (images // n * epochs, base * n * p / 256),
+        ),
+        Suspect(
+            "The rate was not scaled: `base` is the rate for 256 images a step.",
+            planning(rate=lambda base, batch, n, p: base),
+        ),
+        Suspect(
+            "The rate was multiplied by the number of processes, which is right only if each has 256 images.",
+            planning(rate=lambda base, batch, n, p: base * p),
+        ),
+        Suspect(
+            "The rate was divided where it should be multiplied: more images, a larger rate.",
+            planning(rate=lambda base, batch, n, p: base * 256 / batch),
+        ),
+        Suspect(
+            "The rate was scaled by the root of the batch. There are such rules; the paper's is linear.",
+            planning(rate=lambda base, batch, n, p: base * math.sqrt(batch / 256)),
+        ),
+        Suspect(
+            "All passes were taken as one long one: the images left over at the end of a pass were saved for the "
+            "next. `fit` drops them.",
+            planning(steps=lambda images, epochs, batch: images * epochs // batch),
+        ),
+        Suspect(
+            "The steps were rounded up: a last batch that is not whole is left out.",
+            planning(steps=lambda images, epochs, batch: -(-images // batch) * epochs),
+        ),
+        Suspect(
+            "Steps are whole: divide by `//`.",
+            planning(steps=lambda images, epochs, batch: images / batch * epochs),
+        ),
+        Suspect(
+            "These are the steps of one pass: multiply by the passes.",
+            planning(steps=lambda images, epochs, batch: images // batch),
+        ),
+        Suspect(
+            "The two came in the other order: steps first, then the rate.",
+            lambda *given: plan_solution(*given)[::-1],
+        ),
+    ],
+    hints=(
+        "What counts is the number of images that all processes together take in a step. A pass has as many steps as "
+        "whole batches fit into it, and the rate goes with the batch.",
+        "`batch = per_process * processes`; `//` for whole batches; the rate is for 256 images, so scale it by "
+        "`batch / 256`.",
+        "`return images // batch * epochs, base * batch / 256`",
+    ),
+)
+
+
+# ---- 10.2
+
+
 def images_of(f: Function, n: int = 24, batch_size: int = 8, world: int = 2) -> Any:
     """Whole passes, as nested lists: step -> process -> images."""
     order = torch.arange(n)
@@ -65,7 +206,7 @@ def _places(start: Function, size: Function) -> Function:
 
 
 SHARE_OF_BATCH = Exercise(
-    "10.1",
+    "10.2",
     "share_of_batch",
     share_of_batch_solution,
     facts=[
@@ -152,7 +293,7 @@ SHARE_OF_BATCH = Exercise(
     ),
 )
 
-# ---- 10.2
+# ---- 10.3
 
 MEANS = torch.tensor([[0.0, 1.0], [4.0, 1.0]])  # two processes, two channels
 VARIANCES = torch.tensor([[1.0, 2.0], [3.0, 2.0]])
@@ -218,7 +359,7 @@ def _in_place(means: Tensor, variances: Tensor, counts: Tensor) -> tuple[Tensor,
 
 
 MERGE_MOMENTS = Exercise(
-    "10.2",
+    "10.3",
     "merge_moments",
     merge_moments_solution,
     facts=[
@@ -326,144 +467,4 @@ MERGE_MOMENTS = Exercise(
     ),
 )
 
-# ---- 10.3
-
-
-def _plain(found: Any) -> Any:
-    """A plan as plain numbers, so that a tensor or a numpy number of one value is as good."""
-    if isinstance(found, (tuple, list)):
-        return [_plain(part) for part in found]
-    return found.item() if hasattr(found, "item") else found
-
-
-def planned(*cases: tuple[int, int, int, int, float], which: int | None = None) -> Function:
-    def look(f: Function) -> Any:
-        found = [_plain(f(*case)) for case in cases]
-        return found if which is None else [plan[which] for plan in found]
-
-    return look
-
-
-def _kind_of_plan(f: Function) -> Any:
-    steps, rate = _plain(f(1024, 2, 32, 2, 0.05))
-    return [type(steps).__name__, isinstance(rate, float)]
-
-
-def plan_solution(
-    images: int, epochs: int, per_process: int, processes: int, base: float
-) -> tuple[int, float]:
-    batch = per_process * processes  # of all together: the one that counts
-    return images // batch * epochs, base * batch / 256
-
-
-def planning(
-    *,
-    batch: Function = lambda per_process, processes: per_process * processes,
-    steps: Function = lambda images, epochs, batch: images // batch * epochs,
-    rate: Function = lambda base, batch, per_process, processes: base * batch / 256,
-) -> Function:
-    """A plan with one of its parts exchanged for a wrong one."""
-
-    def wrong(images: int, epochs: int, per_process: int, processes: int, base: float) -> Any:
-        whole = batch(per_process, processes)
-        return steps(images, epochs, whole), rate(base, whole, per_process, processes)
-
-    return wrong
-
-
-PLAN = Exercise(
-    "10.3",
-    "plan",
-    plan_solution,
-    facts=[
-        Fact("It gives two numbers: steps, a whole number, and the learning rate.", _kind_of_plan),
-        Fact(
-            "One process, 32 images a step, 1,024 images, 2 passes: 64 steps.",
-            planned((1024, 2, 32, 1, 0.05), which=0),
-        ),
-        Fact(
-            "The rate of one process with 256 images a step is the base rate itself.",
-            planned((1024, 2, 256, 1, 0.05), which=1),
-        ),
-        Fact(
-            "Two processes with 32 images each take 64 a step, so 1,024 images in 2 passes are 32 steps.",
-            planned((1024, 2, 32, 2, 0.05), which=0),
-        ),
-        Fact(
-            "The rate goes with the images of all processes: base .05 with 2 x 128 is .05, with 8 x 64 it is .1.",
-            planned((4096, 1, 128, 2, 0.05), (4096, 1, 64, 8, 0.05), which=1),
-        ),
-        Fact(
-            "A last batch that is not whole is left out in every pass: 100 images, batches of 32, 10 passes, 30 "
-            "steps.",
-            planned((100, 10, 32, 1, 0.05), which=0),
-        ),
-        Fact(
-            "The paper's ImageNet run: 1,281,167 images, 100 passes, 8 GPUs with 64 images each, base .05.",
-            planned((1_281_167, 100, 64, 8, 0.05)),
-        ),
-        Fact("It holds for other numbers.", planned((50_000, 800, 128, 4, 0.03), (999, 7, 10, 3, 0.2))),
-    ],
-    suspects=[
-        Suspect(
-            "The number of processes has no part in it: all of them together take "
-            "`per_process * processes` images a step.",
-            planning(batch=lambda n, p: n),
-        ),
-        Suspect(
-            "Steps and rate were made from different batches: the rate, too, goes with the images of all "
-            "processes.",
-            planning(rate=lambda base, batch, n, p: base * n / 256),
-        ),
-        Suspect(
-            "The steps are those of one process alone: with more processes a pass has fewer steps.",
-            lambda images, epochs, n, p, base: (images // n * epochs, base * n * p / 256),
-        ),
-        Suspect(
-            "The rate was not scaled: `base` is the rate for 256 images a step.",
-            planning(rate=lambda base, batch, n, p: base),
-        ),
-        Suspect(
-            "The rate was multiplied by the number of processes, which is right only if each has 256 images.",
-            planning(rate=lambda base, batch, n, p: base * p),
-        ),
-        Suspect(
-            "The rate was divided where it should be multiplied: more images, a larger rate.",
-            planning(rate=lambda base, batch, n, p: base * 256 / batch),
-        ),
-        Suspect(
-            "The rate was scaled by the root of the batch. There are such rules; the paper's is linear.",
-            planning(rate=lambda base, batch, n, p: base * math.sqrt(batch / 256)),
-        ),
-        Suspect(
-            "All passes were taken as one long one: the images left over at the end of a pass were saved for the "
-            "next. `fit` drops them.",
-            planning(steps=lambda images, epochs, batch: images * epochs // batch),
-        ),
-        Suspect(
-            "The steps were rounded up: a last batch that is not whole is left out.",
-            planning(steps=lambda images, epochs, batch: -(-images // batch) * epochs),
-        ),
-        Suspect(
-            "Steps are whole: divide by `//`.",
-            planning(steps=lambda images, epochs, batch: images / batch * epochs),
-        ),
-        Suspect(
-            "These are the steps of one pass: multiply by the passes.",
-            planning(steps=lambda images, epochs, batch: images // batch),
-        ),
-        Suspect(
-            "The two came in the other order: steps first, then the rate.",
-            lambda *given: plan_solution(*given)[::-1],
-        ),
-    ],
-    hints=(
-        "What counts is the number of images that all processes together take in a step. A pass has as many steps as "
-        "whole batches fit into it, and the rate goes with the batch.",
-        "`batch = per_process * processes`; `//` for whole batches; the rate is for 256 images, so scale it by "
-        "`batch / 256`.",
-        "`return images // batch * epochs, base * batch / 256`",
-    ),
-)
-
-EXERCISES = (SHARE_OF_BATCH, MERGE_MOMENTS, PLAN)
+EXERCISES = (PLAN, SHARE_OF_BATCH, MERGE_MOMENTS)
