@@ -22,7 +22,7 @@ from simsiam_course.recipe import Recipe
 from simsiam_course.speed import AUGMENTATION, OPTIMISER, stages, step, views
 from simsiam_course.train import Trainer
 
-NEVER = 10**9  # steps between two rows of a history that has none
+NEVER = 10**8  # steps between two rows of a history that has none
 CONVOLUTION, PRODUCT, NORM, RELU = "convolution", "matrix product", "batch norm", "ReLU"
 KINDS = {  # by PyTorch's names of operations
     CONVOLUTION: re.compile("conv", re.IGNORECASE),

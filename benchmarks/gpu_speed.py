@@ -18,6 +18,7 @@ from views import Pictures, lightly_transform
 from simsiam_course.augment import PRESETS
 from simsiam_course.data import ImageSet
 from simsiam_course.recipe import Recipe
+from simsiam_course.speed import ENDLESS
 from simsiam_course.train import train_step
 
 ROUNDS = 5
@@ -40,7 +41,7 @@ class Ours:
 
     def __init__(self, images: ImageSet, recipe: Recipe, rung: Rung, device: str) -> None:
         self.device = device
-        self.trainer = make_trainer(images, recipe, rung, device=device)
+        self.trainer = make_trainer(images, recipe.replace(epochs=ENDLESS), rung, device=device)
         self.trainer.advance()  # compiles and records
         self.rung = rung
         if isinstance(self.trainer, FastTrainer):

@@ -243,7 +243,7 @@ def crop(
     if turn is not None:
         if images.shape[2] != images.shape[3]:
             size = "x".join(map(str, images.shape[2:]))
-            raise InputError(f"images are {size} pixels, but only square ones can be turned: set turn to 0")
+            raise InputError(f"images are {size} pixels, but only square ones can be turned: set turn to 0.")
         mirrored, upside = (turn == 1) | (turn == 2), turn >= 2
         flip = mirrored if flip is None else flip ^ mirrored
         vertical_flip = upside if vertical_flip is None else vertical_flip ^ upside

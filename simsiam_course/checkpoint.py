@@ -81,7 +81,9 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -
     """
     weights, own = stripped("model", tensors), model.state_dict()
     odd = sorted(weights.keys() ^ own.keys()) or [
-        k for k in own if (own[k].shape, own[k].dtype) != (weights[k].shape, weights[k].dtype)
+        k
+        for k in own  # rounded weights are weights, counts are not
+        if own[k].shape != weights[k].shape or own[k].is_floating_point() != weights[k].is_floating_point()
     ]
     if odd:
         raise InputError(

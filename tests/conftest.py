@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["SIMSIAM_CACHE"] = folder.name
     os.environ["SIMSIAM_CHECKS"] = "strict"
     if at_once := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
-        # Two processes that each use every core slow each other.
+        # Two processes that each use every core slow each other; and Ctrl-C is what some tests are about.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_once))
 
 

@@ -376,7 +376,12 @@ def test_a_wrong_knob_would_be_seen(name, knob, monkeypatch):
 
 
 def test_every_knob_of_an_augmentation_is_compared():
-    assert {field.name for field in fields(Augmentation)} - {*KNOBS} == {"blur_sigma", "solarize"}
+    assert {field.name for field in fields(Augmentation)} - {*KNOBS} == {
+        "blur_sigma",
+        "solarize",
+        "vertical_flip",
+        "turn",
+    }
 
 
 def test_what_lightly_has_no_knob_for_is_refused():

@@ -251,9 +251,11 @@ def test_the_frequency_factor_is_the_number_of_cycles() -> None:
     assert (measured - stripes.factors["frequency"]).abs().median() < 0.5
 
 
-@pytest.mark.parametrize("bad", [{"n": 0}, {"size": 7}, {"split": "all"}])
-def test_patterns_that_cannot_be_drawn_are_one_sentence(bad: dict) -> None:
-    with pytest.raises(InputError, match="Patterns"):
+@pytest.mark.parametrize(
+    "bad, said", [({"n": 0}, "n is 0"), ({"size": 7}, "size is 7"), ({"split": "all"}, "'all'")]
+)
+def test_patterns_that_cannot_be_drawn_are_one_sentence(bad: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
         patterns(**bad)
 
 

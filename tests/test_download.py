@@ -316,7 +316,7 @@ def test_a_full_disk_leaves_nothing_unpacked(
 ) -> None:
     disk = tmpfs("size=400k")
     monkeypatch.setenv("SIMSIAM_CACHE", str(disk))
-    packed = gzip.compress(bytes(2_000_000))
+    packed = gzip.compress(b"".join(bytes([i]) * 12 for i in os.urandom(150_000)))
     wanted = archive(server.url("/gz", whole(packed)), path="a.gz", data=packed)
     with pytest.raises(InputError, match="the disk is full"), unpacked(wanted):
         pass

@@ -500,7 +500,7 @@ def make_augmentation(knobs):
 
 
 def augmentation(knobs):
-    ranges = {**dict.fromkeys(("flip", "jitter", "gray", "blur", "solarize"), 1.0), "hue": 0.5,
+    ranges = {**dict.fromkeys(("flip", "vertical_flip", "turn", "jitter", "gray", "blur", "solarize"), 1.0), "hue": 0.5,
               **dict.fromkeys(("brightness", "contrast", "saturation"), 1.79e308)}  # fmt: skip
     for name, value in knobs.items():
         if name in ranges:

@@ -535,7 +535,8 @@ def locale_dependent(tree):
     for name, call in calls(tree):
         last = name.rpartition(".")[2]
         mode = ast.unparse(call.args[1]) if len(call.args) > 1 else keywords(call).get("mode", "'r'")
-        if last in ("read_text", "write_text") and "encoding" not in keywords(call):
+        before = {"read_text": 0, "write_text": 1}.get(last)  # arguments that come before the encoding
+        if before is not None and len(call.args) <= before and "encoding" not in keywords(call):
             found.append(name)
         if name == "open" and "b" not in mode and "encoding" not in keywords(call):
             found.append(name)

@@ -43,5 +43,5 @@ def write_demo_folder(path: str | Path, *, count: int = 900, seed: int = 0) -> P
     (first / "cut_short.png").write_bytes(whole[: len(whole) // 2])
     (first / "empty.jpg").write_bytes(b"")
     (first / ".hidden.png").write_bytes(whole)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no picture", encoding="utf-8")
     return folder
