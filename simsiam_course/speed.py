@@ -23,7 +23,7 @@ from .recipe import Recipe
 from .train import Trainer
 
 AUGMENTATION, OPTIMISER = "drawing and augmenting", "optimiser"
-ENDLESS = 10**6  # passes: a trainer that is only measured never comes to its end
+ENDLESS = 10**4  # passes: a trainer that is only measured never comes to its end
 OFF: dict[str, Any] = {"channels_last": False, "amp": "off", "compile": False}
 SWITCHES: dict[str, dict[str, Any]] = {  # each alone, and those together that a GPU wants
     "none": {},
