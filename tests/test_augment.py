@@ -111,7 +111,9 @@ def test_boxes_are_distributed_as_torchvisions_random_resized_crop(scale, ratio)
     torch.manual_seed(0)
     canvas = torch.empty(1, 1000, 1000)  # large, so that torchvision's rounding to pixels does not matter
     torchvisions = v2.RandomResizedCrop(32, scale, ratio)
-    draw = getattr(torchvisions, "make_params", None) or torchvisions._get_params  # its name before 0.20
+    draw = (
+        getattr(torchvisions, "make_params", None) or torchvisions._get_params
+    )  # the name in older versions
     theirs = torch.tensor([list(draw([canvas]).values()) for _ in range(2000)])
     ours = Augmentation(crop_scale=scale, crop_ratio=ratio).draw(6000, generator())["box"]
     for name, a, b in zip(("top", "left", "height", "width"), 1000 * ours.T, theirs.T, strict=True):
