@@ -145,7 +145,10 @@ def test_boxes_are_distributed_as_torchvisions_random_resized_crop(scale, ratio)
     torch.manual_seed(0)
     canvas = torch.empty(1, 1000, 1000)  # large, so that torchvision's rounding to pixels does not matter
     torchvisions = v2.RandomResizedCrop(32, scale, ratio)
-    theirs = torch.tensor([list(torchvisions.make_params([canvas]).values()) for _ in range(2000)])
+    draw = (
+        getattr(torchvisions, "make_params", None) or torchvisions._get_params
+    )  # the name in older versions
+    theirs = torch.tensor([list(draw([canvas]).values()) for _ in range(2000)])
     ours = Augmentation(crop_scale=scale, crop_ratio=ratio).draw(6000, generator())["box"]
     for name, a, b in zip(("top", "left", "height", "width"), 1000 * ours.T, theirs.T, strict=True):
         # to 5 pixels of 1000: fallback boxes are many equal ones, and torchvision rounds them down
