@@ -296,7 +296,7 @@ class Trainer:
             "step": self.done,
             "epoch": round(self.done / self.steps_per_epoch, 4),
             "images_seen": self.done * self.recipe.batch_size,
-            "lr": self.recipe.step_lr(self.done - 1, self.total),
+            "lr": self.recipe.step_lr(min(self.done, self.total) - 1, self.total),
             "loss": mean_loss,
             "std": None if z is None else std(z),
             "effective_rank": None if z is None else effective_rank(z),
@@ -527,7 +527,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.SGD, d
 
 def set_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, total: int) -> None:
     """Gives f and h the learning rates of one step (0 .. total - 1)."""
-    rate = recipe.step_lr(step, total)
+    rate = recipe.step_lr(min(step, total - 1), total)  # who goes on after the end keeps the last rate
     constant = recipe.lr * recipe.batch_size / 256
     of_h = constant if recipe.predictor_schedule == "constant" else rate
     for group in optimizer.param_groups:

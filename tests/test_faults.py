@@ -26,7 +26,7 @@ def test_ten_programs_killed_at_random_moments_lose_nothing():
 
 
 def test_the_table_counts_hundreds_of_kills_and_no_loss():
-    found = rows((HERE / "README.md").read_text("utf-8"))
+    found = rows((HERE / "README.md").read_text("utf-8").partition("## Bad input")[0])
     tries = {killed: 0 for killed, *_ in found}
     for killed, _, count, *_ in found:
         tries[killed] += int(count)
