@@ -8,7 +8,6 @@ less where they wait for data or memory, and more in lower precision: an estimat
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import torch
 from .data import ImageSet, patterns
 from .presets import preset
 from .recipe import Recipe
+from .speed import ENDLESS, matrix_rate, operations, turn
 from .train import Trainer
 
 PEAKS = {  # float32 operations a second without tensor cores, from NVIDIA's data sheets
@@ -25,7 +25,6 @@ PEAKS = {  # float32 operations a second without tensor cores, from NVIDIA's dat
     "A100": 19.5e12,
 }
 CIFAR10 = 50_000  # training images
-MATRIX = 1024  # side of the matrices whose product shows what the processor can do
 
 
 class Budget(NamedTuple):
@@ -41,37 +40,20 @@ class Budget(NamedTuple):
 
 def operations_per_image(recipe: Recipe, images: ImageSet) -> float:
     """Floating-point operations of convolutions and matrix products for one image's two views, forward and backward."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     trainer = Trainer(recipe.build(), images, recipe, device="cpu")
     chosen = torch.arange(recipe.batch_size)
-    with FlopCounterMode(display=False) as counter:
-        trainer.step(trainer.model, *trainer.views(chosen)).backward()
+    counted = operations(lambda: trainer.step(trainer.model, *trainer.views(chosen)).backward())
     trainer.close()
-    return counter.get_total_flops() / recipe.batch_size
+    return counted / recipe.batch_size
 
 
-def throughput(recipe: Recipe, images: ImageSet, *, steps: int = 2, device: str = "cpu") -> float:
-    """Images a second of whole training steps, measured now after one step to warm up."""
-    trainer = Trainer(recipe.build(), images, recipe, device=device)
-    float(trainer.advance())
-    start = time.perf_counter()
-    for _ in range(steps):
-        float(trainer.advance())
-    seconds = time.perf_counter() - start
+def throughput(recipe: Recipe, images: ImageSet, *, steps: int = 2) -> float:
+    """Images a second of whole training steps on the CPU, measured now after one step to warm up."""
+    trainer = Trainer(recipe.build(), images, recipe, device="cpu")
+    trainer.advance()
+    rate = turn(trainer, steps)
     trainer.close()
-    return steps * recipe.batch_size / seconds
-
-
-def matrix_rate(size: int = MATRIX) -> float:
-    """Floating-point operations a second in one large matrix product on the CPU, the best of five."""
-    a, b = torch.randn(2, size, size).unbind()
-    best = float("inf")
-    for _ in range(6):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return rate
 
 
 def budget(
@@ -89,7 +71,7 @@ def budget(
     `InputError`, unknown preset.
     """
     own = Recipe.from_dict(preset(name))
-    small = own.replace(batch_size=min(batch_size, own.batch_size), epochs=10**6)
+    small = own.replace(batch_size=min(batch_size, own.batch_size), epochs=ENDLESS)
     few = patterns(small.batch_size * 2, size=size)
     work, speed, rate = operations_per_image(small, few), throughput(small, few, steps=steps), matrix_rate()
     seen = images // own.batch_size * own.batch_size * own.epochs

@@ -23,6 +23,7 @@ from .recipe import Recipe
 from .train import Trainer
 
 AUGMENTATION, OPTIMISER = "drawing and augmenting", "optimiser"
+MATRIX = 1024  # side of the matrices whose product shows what a device can do
 ENDLESS = 10**4  # passes: a trainer that is only measured never comes to its end
 OFF: dict[str, Any] = {"channels_last": False, "amp": "off", "compile": False}
 SWITCHES: dict[str, dict[str, Any]] = {  # each alone, and those together that a GPU wants
@@ -117,10 +118,40 @@ def switched(recipe: Recipe, names: Sequence[str] = tuple(SWITCHES)) -> dict[str
     return {name: recipe.replace(**OFF | SWITCHES[name]) for name in names}
 
 
-def wait(device: torch.device) -> None:
+def wait(device: torch.device | str = "cpu") -> None:
     """Returns when the device has done all it was given: before the clock is read."""
-    if device.type == "cuda":
+    if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+
+
+# ---- what there is to compute, and how fast the device could be
+
+
+def operations(work: Callable[[], Any]) -> int:
+    """Floating-point operations of the convolutions and matrix products that `work` runs, backward included."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def matrix_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, *, size: int = MATRIX) -> float:
+    """Floating-point operations a second in one large matrix product, the best of ten."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype).unbind()
+    return 2 * size**3 / best_seconds(lambda: a @ b, device)
+
+
+def best_seconds(work: Callable[[], Any], device: str, times: int = 10) -> float:
+    """The shortest of several turns of `work`; two more before them warm up."""
+    seconds = []
+    for _ in range(times + 2):
+        wait(device)
+        start = time.perf_counter()
+        work()
+        wait(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[2:])
 
 
 # ---- where the time goes

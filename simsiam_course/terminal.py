@@ -56,8 +56,11 @@ def _told(error: BaseException) -> tuple[int, str | None]:
         return 143, f"Terminated: {GOES_ON}"
     if isinstance(error, OSError) and error.filename is not None:
         return 2, f"Cannot use '{error.filename}': {str(error.strerror).lower()}; choose another path."
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
-        return 2, "There is not enough memory: choose a smaller --size, --limit or --batch-size."
+    if isinstance(error, (MemoryError, RuntimeError)):
+        from .memory import out_of_memory
+
+        if out_of_memory(error):
+            return 2, "There is not enough memory: choose a smaller --size, --limit or --batch-size."
     if hasattr(error, "format_message"):  # click's own errors: a wrong option, a missing argument
         return 2, f"{error.format_message().rstrip('.')}. Try 'simsiam-course --help'."
     return 1, None

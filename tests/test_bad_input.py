@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import call
 from PIL import Image
 from safetensors.torch import save, save_file
 
@@ -368,19 +369,6 @@ def no_training(monkeypatch):
     monkeypatch.setattr(Trainer, "advance", advance)
 
 
-def call(capsys, arguments):
-    """Exit code, standard output and standard error of one command, in this process."""
-    capsys.readouterr()
-    old, sys.argv = sys.argv, ["simsiam-course", *arguments]
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = old
-    return code, *capsys.readouterr()
-
-
 def state(folder):
     """All that is below a folder, files with their size and the time they were written."""
     found = [(path, path.stat()) for path in folder.rglob("*")]
@@ -392,7 +380,7 @@ def test_bad_input_is_one_sentence(capsys, place, tmp_path, monkeypatch, no_trai
     monkeypatch.chdir(tmp_path)
     before = state(place)
     arguments, part = CASES[case]
-    code, out, err = call(capsys, [argument.replace("{}", str(place)) for argument in arguments])
+    code, out, err = call(capsys, *(argument.replace("{}", str(place)) for argument in arguments))
     assert (code, out) == (2, "")
     (sentence,) = err.splitlines()
     assert part in sentence and sentence.endswith(".") and "Traceback" not in sentence
@@ -416,14 +404,14 @@ def test_commands_that_need_a_clone_say_so_without_one(capsys, tmp_path, monkeyp
     monkeypatch.setattr(simsiam_course, "checkout", lambda: None)
     monkeypatch.chdir(tmp_path)
     more = {"solutions": [str(tmp_path / "solved")], "ablate": ["--all"]}.get(command, [])
-    code, out, err = call(capsys, [command, *more])
+    code, out, err = call(capsys, command, *more)
     assert (code, out) == (2, "") and "clone the repository" in err and len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_weights_are_not_made_where_training_is_cut_short(capsys, tmp_path, monkeypatch, no_training):
     monkeypatch.setenv("SIMSIAM_QUICK", "1")
-    code, out, err = call(capsys, ["checkpoints", "--out", str(tmp_path / "weights")])
+    code, out, err = call(capsys, "checkpoints", "--out", tmp_path / "weights")
     assert (code, out) == (2, "") and "unset it" in err and not list(tmp_path.iterdir())
 
 

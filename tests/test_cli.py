@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import call
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -50,19 +51,6 @@ def sets(tmp_path_factory):
     (folder / "words").mkdir()
     (folder / "words" / "a.txt").write_text("no picture")
     return folder
-
-
-def call(capsys, *arguments):
-    """Exit code, standard output and standard error of one command, in this process."""
-    capsys.readouterr()
-    try:
-        old, sys.argv = sys.argv, ["simsiam-course", *map(str, arguments)]
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = old
-    return code, *capsys.readouterr()
 
 
 QUICK = ("--epochs", 2, "--batch-size", 32)

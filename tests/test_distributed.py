@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -207,7 +208,10 @@ def test_what_is_wrong_is_said_once_and_not_tried_again(images, tmp_path):
     process = subprocess.Popen(**torchrun(tmp_path, *command(images, tmp_path / "run", *options), restarts=1))
     code, out, err = finished(process)
     assert code != 0 and not out and err.count("A batch of 33 images cannot be shared by 2 processes") == 1
-    assert err.count("exitcode  : 2") == 2 and "Error: " not in err.replace("ChildFailedError:", "")
+    # torchrun may end the second process before that has said its own code
+    codes = set(re.findall(r"exitcode +: (-?\d+)", err))
+    assert "2" in codes and codes <= {"2", "143", f"-{signal.SIGTERM.value}"}
+    assert "Error: " not in err.replace("ChildFailedError:", "")
     assert not (tmp_path / "run").exists()
 
 
