@@ -44,7 +44,7 @@ def test_a_run_times_notebooks_test_files_and_starts(capsys, folder):
     before = (folder / "notebooks" / "00_tiny.ipynb").read_bytes()
     code, out, rows = call(capsys, folder)
     lesson, tests, torch, ours = (rows[name] for name in ("00_tiny.ipynb", "test_tiny.py", *course.START[:2]))
-    assert code == 0 and len(rows) == 4
+    assert code == 0 and len(rows) == 5
     assert {row["benchmark"] for row in rows.values()} == {"course notebooks", "course tests", "course start"}
     assert all(row["seconds"] > 0 and not row["error"] and row["machine"]["cores"] for row in rows.values())
 
@@ -59,7 +59,9 @@ def test_a_run_times_notebooks_test_files_and_starts(capsys, folder):
     lines = {line.split("  ")[0]: line for line in out.splitlines()}
     assert rows.keys() < lines.keys() and "cell 2: time.sleep(1)" in lines["00_tiny.ipynb"]
     assert lines["test_tiny.py"].split()[2:] == ["1", "0", "1"]
-    assert re.search(r"notebooks \S+ \+ tests \S+ = \S+ of the 45 for the whole of .ci/run", out)
+    whole = rows[course.WHOLE]
+    assert (whole["passed"], whole["skipped"]) == (1, 1) and whole["seconds"] > tests["seconds"]
+    assert re.search(r"suite takes \S+ of the 45 minutes for the whole of .ci/run", out)
 
 
 def test_what_fails_is_named_and_the_rest_is_timed(capsys, folder):
@@ -67,14 +69,15 @@ def test_what_fails_is_named_and_the_rest_is_timed(capsys, folder):
     (folder / "notebooks" / "02_damaged.ipynb").write_text("no notebook")
     write_tests(folder, "test_bad.py", "def test_right(): pass", "def test_wrong(): assert 1 == 2")
     write_tests(folder, "test_lost.py", "import a_module_that_is_nowhere")
-    write_tests(folder, "test_gone.py", "import os", "os._exit(3)")
+    write_tests(folder, "test_gone.py", "import os", "def test_gone(): os._exit(3)")
     code, out, rows = call(capsys, folder, "--only", "notebooks", "tests")
-    assert code == 1 and len(rows) == 6
+    assert code == 1 and len(rows) == 7
     assert rows["00_tiny.ipynb"]["error"] is None
     assert rows["01_broken.ipynb"]["error"] == "cell 2: ZeroDivisionError: division by zero"
     assert (rows["test_bad.py"]["passed"], rows["test_bad.py"]["error"]) == (1, "test_wrong")
     named = {line.split()[0] for line in out.splitlines() if "FAILED: " in line}
-    assert named == {"01_broken.ipynb", "02_damaged.ipynb", "test_bad.py", "test_lost.py", "test_gone.py"}
+    broken = {"01_broken.ipynb", "02_damaged.ipynb", "test_bad.py", "test_lost.py", "test_gone.py"}
+    assert named == broken | {course.WHOLE.split()[0]} and "exit code 1" in rows[course.WHOLE]["error"]
 
 
 def test_a_start_that_fails_is_named(monkeypatch, capsys, folder):
@@ -86,7 +89,7 @@ def test_a_start_that_fails_is_named(monkeypatch, capsys, folder):
 def test_one_part_leaves_the_rows_of_the_others(monkeypatch, capsys, folder):
     monkeypatch.setattr(course, "START", ("pass",))
     _, out, _ = call(capsys, folder, "--only", "notebooks")
-    assert re.search(r"Minutes: notebooks \S+ = \S+ of the 45", out)
+    assert "the 45 minutes" not in out
     code, out, rows = call(capsys, folder, "--only", "start")
     assert code == 0 and rows.keys() == {"00_tiny.ipynb", "pass"} and "tiny" not in out
 
