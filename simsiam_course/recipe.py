@@ -67,7 +67,7 @@ class Recipe:
     # the optimisation
     epochs: int = 20  # passes over the training images: half a minute on two cores
     batch_size: int = 64  # small batches learn several times faster per image on a short budget
-    lr: float = 0.8  # per 256 images: the step is lr x batch_size / 256 (App. A), so .2 at 64
+    lr: float = 0.8  # per 256 images: the step is lr x batch_size / 256 (Sec. 3), so .2 at 64
     momentum: float = 0.9
     nesterov: bool = True  # the paper: False; `benchmarks/cpu.py --only choices` is about this and h's rate
     weight_decay: float = 5e-4  # on all parameters, BN's included (App. D)
@@ -210,7 +210,7 @@ def learning_rate(
 
     `lr` is per 256 images; `step` runs from 0 to `total` - 1. `cosine` falls from the first step on,
     `stable_decay` stays constant and falls linearly over the last `decay_fraction` of the steps.
-    Errors: `InputError` for an unknown schedule, or a number out of its range. Source: App. A (scaling, cosine).
+    Errors: `InputError` for an unknown schedule, or a number out of its range. Source: Sec. 3 (scaling, cosine).
     """
     check_choice("schedule", schedule, SCHEDULES)
     check_whole(total=total, batch_size=batch_size, most=MOST)

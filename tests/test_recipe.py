@@ -57,6 +57,17 @@ def test_the_published_recipes_for_cifar10_are_as_published():
     assert (paper.predictor_schedule, lightly.predictor_schedule) == ("constant", "same")
 
 
+def test_the_recipe_for_imagenet_is_the_papers():
+    """Sec. 3."""
+    recipe = Recipe.from_dict(PRESETS["paper_imagenet"])
+    assert (recipe.backbone, recipe.cifar_stem, recipe.projector_layers) == ("resnet50", False, 3)
+    assert (recipe.projection_dim, recipe.hidden_dim, recipe.predictor_hidden_dim) == (2048, 2048, 512)
+    assert (recipe.batch_size, recipe.epochs, recipe.momentum, recipe.weight_decay) == (512, 100, 0.9, 1e-4)
+    assert (recipe.schedule, recipe.predictor_schedule, recipe.nesterov) == ("cosine", "constant", False)
+    assert recipe.step_lr(0, 100) == pytest.approx(0.1)
+    assert AUGMENTATIONS[recipe.augmentation].blur == 0.5
+
+
 def test_data_have_the_preset_that_is_made_for_them():
     assert [preset_of(data) for data in ("patterns", "digits", "eurosat", "cifar10", "folder:x")] == [
         "default", "digits", "satellite", "photos", "photos",

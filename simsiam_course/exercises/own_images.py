@@ -418,10 +418,14 @@ FEW_LABELS = Exercise(
             _sorted_rows(LABELS, 1),
         ),
         Fact("With two shots these are the rows 0, 1, 2, 4, 5 and 9.", _sorted_rows(LABELS, 2)),
-        Fact("The rows come in their original order.", _rows(LABELS, 2)),
+        Fact("The rows come in increasing order.", _rows(LABELS, 2)),
         Fact(
             "A class with too few images gives those that it has: with three shots of class 1 two.",
             _rows(LABELS, 3),
+        ),
+        Fact(
+            "Where every image is labelled, and some number is no class: of the labels 3 0 3 0, rows 0 and 1.",
+            _rows(torch.tensor([3, 0, 3, 0]), 1),
         ),
         Fact("It holds for random labels and any number of shots.", _many),
         Fact("The labels stay as they were.", lambda f: unchanged(lambda x: f(x, 2), LABELS.clone())),

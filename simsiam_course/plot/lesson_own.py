@@ -49,8 +49,8 @@ def read_in_views(
     for ax in figure.axes[1:]:
         ax.invert_yaxis()  # shared: each panel has turned it once
     figure.axes[0].set_ylim(len(factors) - 0.4, -0.6)
-    figure.supxlabel("read off a view by a line (full green: kept, hatched: gone; black line: chance)", fontsize=8.5,
-                     color=GREY)  # fmt: skip
+    key = "read off a view by a line (green: kept, hatched: gone, grey: neither; black line: chance)"
+    figure.supxlabel(key, fontsize=8.5, color=GREY)
     return figure
 
 
@@ -76,10 +76,11 @@ def labels_needed(curves: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure
                         alpha=0.15, linewidth=0)  # fmt: skip
         ax.plot(counts, means, color=look.colour, linestyle=look.line, marker=look.marker, linewidth=1.9,
                 markeredgecolor="white")  # fmt: skip
+    highest = max(max(accuracies) for found in curves.values() for accuracies in found.values())
     ax.set_xscale("log")
     ax.set_xticks(shots, [str(count) for count in shots])
     ax.minorticks_off()
-    ax.set(xlabel="labels a class", ylabel="linear accuracy, test", ylim=(0, 1.02))
+    ax.set(xlabel="labels a class", ylabel="linear accuracy, test", ylim=(0, min(1.02, 1.15 * highest)))
     ax.yaxis.set_major_formatter(percent)
     line_legend(figure, {label(name): looks[name] for name in curves})
     return figure
