@@ -69,9 +69,9 @@ class Augmentation:
         for name in ("brightness", "contrast", "saturation"):
             _check_range(name, getattr(self, name), 0, math.inf)
         _check_range("hue", self.hue, 0, 0.5)
-        _check_pair("crop_scale", self.crop_scale, 1)
-        _check_pair("crop_ratio", self.crop_ratio, math.inf)
-        _check_pair("blur_sigma", self.blur_sigma, math.inf)
+        for name, high in (("crop_scale", 1), ("crop_ratio", math.inf), ("blur_sigma", math.inf)):
+            _check_pair(name, getattr(self, name), high)
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a list would have no hash
 
     def draw(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the parameters of n views, each independent of the others, on the generator's device.

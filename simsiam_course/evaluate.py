@@ -462,4 +462,13 @@ def _note(train: ImageSet, test: ImageSet) -> str:
                 f"kNN and linear accuracy are left out: the {role} images have labels of fewer "
                 "than two classes, and accuracy needs two to tell apart."
             )
+    known, asked = (
+        set() if images.labels is None else set(images.labels.unique().tolist()) - {-1}
+        for images in (train, test)
+    )
+    if known.isdisjoint(asked):
+        return (
+            "kNN and linear accuracy are left out: no class of the test images is among those of the "
+            "training images."
+        )
     return ""

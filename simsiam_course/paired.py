@@ -55,7 +55,6 @@ def _tinted(images: Tensor, colour: tuple[float, ...]) -> Tensor:
     return (images.float() * torch.tensor(colour)[:, None, None]).round().to(torch.uint8)
 
 
-@cache
 def read_in_views(augmentation: Augmentation, *, seed: int = 0) -> dict[str, float]:
     """How often a linear probe reads each factor off one view of a digit that it was not fitted to: name -> accuracy.
 
@@ -64,6 +63,11 @@ def read_in_views(augmentation: Augmentation, *, seed: int = 0) -> dict[str, flo
     """
     if not isinstance(augmentation, Augmentation):
         raise InputError(f"got a {type(augmentation).__name__}, expected an augment.Augmentation: make one.")
+    return dict(_read_in_views(augmentation, seed))
+
+
+@cache
+def _read_in_views(augmentation: Augmentation, seed: int) -> dict[str, float]:
     train, test = _digits()
     found = {}
     for factor in FACTORS:

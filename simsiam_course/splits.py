@@ -19,7 +19,7 @@ def near_duplicates(train: Tensor, test: Tensor, threshold: float) -> Tensor:
         raise InputError(
             f"The shapes are {tuple(train.shape)} and {tuple(test.shape)}, expected (N, D) and (M, D)."
         )
-    cosines = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T  # (M, N)
+    cosines = F.normalize(test.float(), dim=1) @ F.normalize(train.float(), dim=1).T  # (M, N)
     return cosines.amax(dim=1) >= threshold  # (M,)
 
 

@@ -430,6 +430,11 @@ def test_a_knob_outside_its_range_is_refused_by_name(knob):
         Augmentation(**knob)
 
 
+def test_a_pair_may_be_given_as_a_list():
+    made = Augmentation(crop_scale=[0.2, 1.0], crop_ratio=[0.75, 4 / 3], blur_sigma=[0.1, 2.0])
+    assert made == Augmentation() and hash(made) == hash(Augmentation())
+
+
 def test_on_cuda_everything_is_on_one_device_and_nothing_waits_for_it():
     """Shapes and devices without the numbers: reading a value back, or mixing devices, raises here."""
     _constants.cache_clear()

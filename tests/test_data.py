@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
-from simsiam_course.data import SOURCES, ImageSet, cache_dir, load, load_pair, patterns, write_demo_folder
+from simsiam_course.data import (
+    SOURCES,
+    ImageSet,
+    cache_dir,
+    folders,
+    load,
+    load_pair,
+    patterns,
+    write_demo_folder,
+)
 from simsiam_course.errors import InputError
 from simsiam_course.evaluate import baselines
 from simsiam_course.recipe import Recipe
@@ -116,9 +126,21 @@ def test_a_split_takes_the_same_share_of_every_class(labels: list[int], fraction
     images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
     train, test = ImageSet(images, torch.tensor(labels), factors={"id": ids}).split_off(fraction, seed)
     assert sorted(train.factors["id"].tolist() + test.factors["id"].tolist()) == ids.tolist()
-    assert len(test) == math.floor(len(labels) * fraction + 1e-9)
+    assert 0 < len(test) <= math.floor(len(labels) * fraction + 1e-9)
+    if min(map(labels.count, set(labels))) > 1:
+        assert len(test) == math.floor(len(labels) * fraction + 1e-9)
     for label in set(labels):
         assert abs(int((test.labels == label).sum()) - labels.count(label) * fraction) <= 1
+    unseen = set(test.labels.tolist()) - set(train.labels.tolist()) - {-1}
+    assert not unseen or unseen == set(test.labels.tolist())  # nothing else could be tested on
+
+
+def test_the_only_picture_of_a_class_is_trained_on() -> None:
+    images = torch.zeros(62, 3, 8, 8, dtype=torch.uint8)
+    train, test = ImageSet(images, torch.tensor([0] * 56 + [1, 2, 3, 4, 5, 6])).split_off()
+    assert set(train.labels.tolist()) == set(range(7)) and test.labels.tolist() == [0] * 11
+    train, test = ImageSet(images, torch.arange(62)).split_off()  # a picture each: the labels are of no use
+    assert (len(train), len(test)) == (50, 12)
 
 
 def test_a_split_is_the_same_for_the_same_seed_and_keeps_the_order() -> None:
@@ -279,14 +301,20 @@ def test_neither_pixels_nor_a_random_backbone_say_much_about_the_class_of_a_patt
         ("folder:", "no path"),
         ("file:/no/such.safetensors", "no file"),
         ("folder:/no/such", "no folder"),
+        ("folder:\0", "NUL"),
         ("file:~nobody/" + "x" * 5000, "no file"),
         ("folder:" + "x" * 5000, "no folder"),
         ("x" * 5000, "no data set"),
+        (5, "data set is 5, expected a name"),
+        (None, "data set is None, expected a name"),
+        (["patterns"], "expected a name"),
+        (Path("pictures"), "write 'folder:PATH'"),
     ],
 )
-def test_a_name_that_is_no_source_is_one_sentence(name: str, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        load(name)
+def test_a_name_that_is_no_source_is_one_sentence(name: object, sentence: str) -> None:
+    for read in (load, load_pair):
+        with pytest.raises(InputError, match=sentence):
+            read(name)
 
 
 def test_a_bare_path_is_told_its_prefix(tmp_path: Path) -> None:
@@ -322,6 +350,13 @@ def test_two_files_are_used_whole_and_one_is_split(tmp_path: Path) -> None:
     assert [len(images) for images in load_pair(a)] == [24, 6]
     assert [images.split for images in load_pair(a)] == ["train", "test"]
     assert [len(images) for images in load_pair("patterns", test="patterns")] == [4096, 2048]
+
+
+def test_a_file_may_be_larger_than_the_size_that_others_are_scaled_to(tmp_path: Path) -> None:
+    ImageSet(torch.zeros(2, 3, 8, 1100, dtype=torch.uint8)).save(tmp_path / "wide.safetensors")
+    assert len(load(f"file:{tmp_path / 'wide.safetensors'}", split="all", size=1100)) == 2
+    with pytest.raises(InputError, match="Size 1100"):
+        load("digits", size=1100)
 
 
 def test_a_limit_cuts_the_training_set_only_and_keeps_its_order() -> None:
@@ -451,6 +486,51 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     assert image[2, :10].float().mean() > 250 and image[0, -10:].float().mean() > 250
 
 
+@pytest.mark.parametrize("kind", ["png", "webp", "jpg"])
+def test_damaged_exif_costs_the_turn_and_not_the_picture(tmp_path: Path, kind: str) -> None:
+    picture(tmp_path / "odd" / f"a.{kind}", exif=b"Exif\0\0damaged, and no TIFF at all")
+    assert mean_colour(f"folder:{tmp_path / 'odd'}") == pytest.approx((200, 100, 50), abs=4)
+
+
+def test_whole_numbers_beyond_16_bits_are_refused_as_floats_are(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name, most in (("16", 65535), ("32", 2**20)):
+        values = np.linspace(0, most, 400, dtype=np.int32).reshape(20, 20)
+        Image.fromarray(values).save(tmp_path / "deep" / f"{name}.tif")
+    with pytest.warns(UserWarning, match=r"Skipped 1 broken picture .*32\.tif \(pixels are 32-bit"):
+        images = load(f"folder:{tmp_path / 'deep'}", split="all")
+    assert images.images.float().mean().item() == pytest.approx(127, abs=2)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("limit", [200, 150, 10])  # read, warned about and refused by Pillow
+def test_a_large_jpeg_is_shrunk_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    picture(tmp_path / "phone" / "a.jpg", size=(2000, 1600))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit * 16_000)
+    monkeypatch.setattr(folders, "MOST_PIXELS", 400_000)
+    assert mean_colour(f"folder:{tmp_path / 'phone'}") == pytest.approx((200, 100, 50), abs=4)
+
+
+def test_a_folder_whose_name_is_not_text_has_one_in_the_set(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    try:
+        picture(folder / "a.png")
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    for _ in range(2):
+        assert load(f"folder:{folder}", split="all").name == "folder:bad?"
+
+
+def test_a_folder_is_read_where_standard_error_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "folder" / "a.png")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert len(load(f"folder:{tmp_path / 'folder'}", split="all")) == 1
+
+
 def test_broken_pictures_are_named_counted_and_skipped_at_every_load(tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     for i in range(4):
@@ -557,8 +637,6 @@ def test_the_demo_folder_is_odd_reproducible_and_has_second_shots(tmp_path: Path
 
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders read picture by picture from now on."""
-    from simsiam_course.data import folders
-
     read, original = [], folders.convert_folder
     monkeypatch.setattr(
         folders, "convert_folder", lambda path, **options: (read.append(path), original(path, **options))[1]
@@ -578,6 +656,34 @@ def test_a_folder_is_converted_once_until_it_changes(tmp_path: Path, monkeypatch
     load(f"folder:{tmp_path / 'folder'}", split="all")
     load(f"folder:{tmp_path / 'folder'}", split="all", size=16)
     assert len(read) == 4 and len(list((cache_dir() / "converted").iterdir())) == 2
+
+
+def test_what_is_told_of_a_folder_is_never_of_another_day(tmp_path: Path) -> None:
+    for file in ("cat/1.png", "dog/1.png"):
+        picture(tmp_path / "pets" / file)
+
+    def told() -> str:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load(f"folder:{tmp_path / 'pets'}", split="all")
+        return " ".join(str(warning.message) for warning in caught)
+
+    assert told() == ""
+    picture(tmp_path / "pets" / "stray.png")
+    assert "1 picture beside" in told()
+    (tmp_path / "pets" / "cat" / "x.heic").touch()
+    assert "1 picture beside" in told() and "heic" in told()
+    (tmp_path / "pets" / "stray.png").unlink()
+    assert "beside" not in told() and "heic" in told()
+
+
+def test_another_reader_reads_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "folder" / "a.png")
+    read = conversions(monkeypatch)
+    for reader in (1, 1, 2):
+        monkeypatch.setattr(folders, "READER", reader)
+        load(f"folder:{tmp_path / 'folder'}", split="all")
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", "half"])

@@ -440,22 +440,25 @@ def test_stl10_trains_on_unlabelled_and_labelled_images(cache: Path, monkeypatch
 def test_eurosat_comes_from_its_archive_or_from_its_folders(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names = ("Crop", "Forest", "Herb", "Highway", "Industry", "Pasture", "Permanent", "River", "Sea", "Town")
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), (0, 90, 0)).save(picture, "jpeg")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as bundle:
-        for i in range(10):
-            bundle.writestr(f"2750/{'Forest' if i % 2 else 'River'}/{i}.jpg", picture.getvalue())
+        for i in range(20):
+            bundle.writestr(f"2750/{names[i % 10]}/{i}.jpg", picture.getvalue())
     monkeypatch.setattr(sources, "EUROSAT_MD5", md5(packed.getvalue()))
     monkeypatch.setitem(sources.MIRRORS, "eurosat", (server.url("/EuroSAT.zip", whole(packed.getvalue())),))
     for _ in range(2):
         images = load("eurosat", split="all")
-        assert images.classes == ("Forest", "River") and len(images) == 10 and images.name == "eurosat"
+        assert images.classes == names and len(images) == 20 and images.name == "eurosat"
     assert server.seen == ["/EuroSAT.zip"]
     with zipfile.ZipFile(cache / "eurosat" / "EuroSAT.zip") as bundle:
+        bundle.extract("2750/Crop/0.jpg", cache / "eurosat")
+        assert len(load("eurosat", split="all")) == 20  # half unpacked folders are none
         bundle.extractall(cache / "eurosat")
-    (cache / "eurosat" / "2750" / "River" / "0.jpg").unlink()
-    assert len(load("eurosat", split="all")) == 9
+    (cache / "eurosat" / "2750" / "Crop" / "0.jpg").unlink()
+    assert len(load("eurosat", split="all")) == 19
 
 
 def test_every_mirror_list_ends_with_torchvisions_own_address_and_checksum() -> None:

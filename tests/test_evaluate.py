@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -350,6 +351,14 @@ def test_without_two_classes_accuracies_are_none_and_a_note_says_why(model, unla
         assert found["knn"] is None and found["linear"] is None and found["std"] > 0
         assert unlabelled in found["note"] and found["note"].endswith(".")
         assert set(baselines(chosen["training"], chosen["test"], Toy).values()) == {None}
+
+
+def test_labels_that_were_not_trained_on_have_no_accuracy(model):
+    train, test = pictures(80), pictures(40, seed=1)
+    other = replace(test, labels=test.labels + 10, classes=())
+    found = measure(model, train, other)
+    assert found["knn"] is None and found["linear"] is None and "no class of the test images" in found["note"]
+    assert set(baselines(train, other, Toy).values()) == {None}
 
 
 def test_ten_images_are_enough(model):

@@ -276,6 +276,8 @@ def test_pairs_differ_in_their_factor_alone():
         changed(images, "slant")
     with pytest.raises(InputError, match="got a str, expected an augment.Augmentation"):
         read_in_views("digits")
+    with pytest.raises(InputError, match="got a list, expected an augment.Augmentation"):
+        read_in_views(["flip"])
 
 
 # ---- what 9.2 and 9.3 stand in for
@@ -284,6 +286,8 @@ def test_pairs_differ_in_their_factor_alone():
 def test_the_package_refuses_what_does_not_fit():
     with pytest.raises(InputError, match=r"expected \(N, D\) and \(M, D\)"):
         near_duplicates(torch.ones(3, 2), torch.ones(3, 4), 0.9)
+    pixels = torch.tensor([[0, 200, 9], [9, 9, 9]], dtype=torch.uint8)
+    assert near_duplicates(pixels[:1], pixels, 0.9).tolist() == [True, False]
     with pytest.raises(InputError, match="shots is 0"):
         few_labels(torch.zeros(3, dtype=torch.int64), 0)
     assert few_labels(torch.full((3,), -1), 2).tolist() == []

@@ -679,10 +679,12 @@ def split_off(images, fraction):
 
     def right(found):
         train, test = found
+        known, asked = set(train.labels.tolist()), set(test.labels.tolist())
         return (
             len(train) + len(test) == len(images)
-            and abs(len(test) - fraction * len(images)) <= 1
+            and -1 - len(known) <= len(test) - fraction * len(images) <= 1  # an image of each class may stay
             and len(test) > 0
+            and (asked <= known or asked.isdisjoint(known))
         )
 
     return Refused(right)

@@ -236,7 +236,18 @@ def png_that_claims(width, height, data=b""):
     )
 
 
+def jpeg_that_claims(width, height, **options):
+    """A JPEG of 8x8 pixels whose header promises more."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(file, "JPEG", **options)
+    data = file.getvalue()
+    at = data.index(b"\xff\xc2" if options else b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
 CLAIMS = {
+    "giga.jpg": jpeg_that_claims(32_000, 32_000),
+    "most.jpg": jpeg_that_claims(65_500, 65_500, progressive=True),
     "giga.png": png_that_claims(32_000, 32_000),
     "tera.png": png_that_claims(2**31 - 1, 2**31 - 1),
     "line.png": png_that_claims(1, 2**31 - 1),
@@ -263,7 +274,7 @@ print(len(images), peak() - before, said.count("broken"))
 
 
 def test_pictures_are_not_believed_about_their_size_and_cost_no_memory(tmp_path):
-    """Seven claims of 10^8 to 10^18 pixels beside a good picture; in a process of its own, whose memory is read."""
+    """Claims of 10^8 to 10^18 pixels beside a good picture; in a process of its own, whose memory is read."""
     for name, data in CLAIMS.items():
         (tmp_path / name).write_bytes(data)
     Image.new("RGB", (40, 30), "red").save(tmp_path / "good.png")

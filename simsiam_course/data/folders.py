@@ -30,6 +30,8 @@ UNREAD = {  # by Pillow
     ".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw",
 }  # fmt: skip
 MOST_PIXELS = 2**26  # of one picture, 268 MB while it is read; of a JPEG after its decoder has shrunk it
+MOST_BEFORE = 2**28  # of a JPEG before that: phones make 200 megapixels
+READER = 2  # one more whenever the same files are read in another way: what was converted before is stale
 
 
 def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) -> ImageSet:
@@ -43,6 +45,8 @@ def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) ->
     folder changes. Raises InputError for a folder that is missing or has no
     readable picture.
     """
+    if "\0" in str(path):
+        raise InputError(f"The folder '{printable(str(path))}' has a NUL character; check the path.")
     path = Path(os.path.realpath(os.path.expanduser(path)))
     if os.path.isfile(path):
         raise InputError(f"'{path}' is no folder but a file; give the folder it is in.")
@@ -52,7 +56,7 @@ def load_folder(path: str | Path, *, size: int = 32, name: str | None = None) ->
         state = _state(path)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read ({error.strerror}); check its permissions.") from error
-    name = name or f"folder:{path.name}"
+    name = name or _text(f"folder:{path.name}")
     place = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:12]
     convert = partial(convert_folder, path, size=size, name=name)
     return replace(converted(f"folder-{place}-{size}", state, convert), name=name)
@@ -93,9 +97,10 @@ def _is_picture(entry: Path) -> bool:
 
 
 def _state(path: Path) -> str:
-    """Changes when a picture is added, removed, renamed or written."""
-    digest = hashlib.sha256()
-    for file in _listing(path)[0]:
+    """Changes when a picture is added, removed, renamed or written, and with what is told of files left out."""
+    files, _, beside = _listing(path)
+    digest = hashlib.sha256(f"{READER}\0{beside}\0{_unread(path)}\n".encode(errors="replace"))
+    for file in files:
         status = file.stat()
         line = f"{file.relative_to(path)}\0{status.st_mtime_ns}\0{status.st_size}\n"
         digest.update(line.encode(errors="replace"))
@@ -118,7 +123,8 @@ def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
     pool = ThreadPoolExecutor()
     try:
         results = pool.map(lambda file: _read(file, size), files)
-        unseen = not sys.stderr.isatty() and not type(sys.stderr).__module__.startswith("ipykernel")
+        terminal = sys.stderr is not None and sys.stderr.isatty()  # None where it is closed
+        unseen = not terminal and not type(sys.stderr).__module__.startswith("ipykernel")
         bar = tqdm(results, total=len(files), desc="reading", unit="picture", disable=unseen)
         for i, result in enumerate(bar):
             if isinstance(result, str):
@@ -139,7 +145,12 @@ def convert_folder(path: Path, *, size: int, name: str) -> tuple[ImageSet, str]:
     kept = ImageSet(images if whole.all() else images[whole], labels, classes, name=name)
     complaints = [_complaint(path, [(files[i], why) for i, why in broken.items()]), beside, unread]
     said = " ".join(complaint for complaint in complaints if complaint)
-    return kept, said.encode(errors="replace").decode()  # a name need not be text; what is kept must be
+    return kept, _text(said)
+
+
+def _text(said: str) -> str:
+    """The name of a file need not be text; what is kept in a file must be."""
+    return said.encode(errors="replace").decode()
 
 
 def _complaint(path: Path, broken: list[tuple[Path, str]]) -> str:
@@ -158,25 +169,48 @@ def _read(file: Path, size: int) -> np.ndarray | str:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as picture:
+        with _opened(file) as picture:
+            _check_pixels(picture, MOST_BEFORE)  # a progressive JPEG is held whole before it is shrunk
             picture.draft("RGB", (4 * size, 4 * size))  # JPEG decoders shrink large photos while they read
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ValueError(
-                    f"it claims {picture.width}x{picture.height} pixels, at most {MOST_PIXELS:,} are read"
-                )
+            _check_pixels(picture, MOST_PIXELS)
             picture.load()
-            upright = _as_rgb(ImageOps.exif_transpose(picture))
+            upright = _as_rgb(_upright(picture))
             return np.array(ImageOps.fit(upright, (size, size), method=Image.Resampling.BICUBIC))
     except Exception as error:  # a broken file can raise nearly anything in its decoder
         reason = str(error).replace(f" {str(file)!r}", "")  # the warning names the file once
         return " ".join(reason.split()) or type(error).__name__
 
 
+def _opened(file: Path) -> PILImage:
+    """As Pillow opens it, but that JPEGs are spared its limit, which knows nothing of shrinking."""
+    from PIL import Image, JpegImagePlugin
+
+    with file.open("rb") as start:
+        jpeg = start.read(3) == b"\xff\xd8\xff"
+    return JpegImagePlugin.JpegImageFile(file) if jpeg else Image.open(file)
+
+
+def _check_pixels(picture: PILImage, most: int) -> None:
+    if picture.width * picture.height > most:
+        raise ValueError(f"it claims {picture.width}x{picture.height} pixels, at most {most:,} are read")
+
+
+def _upright(picture: PILImage) -> PILImage:
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged EXIF says nothing of the pixels, which are whole
+        return picture
+
+
 def _as_rgb(picture: PILImage) -> PILImage:
     from PIL import Image
 
     if picture.mode.startswith("I"):  # 16 bits; Pillow's convert() would clip them
-        values = np.asarray(picture).clip(0, 65535)
+        values = np.asarray(picture).clip(min=0)
+        if values.max() > 65535:
+            raise ValueError("pixels are 32-bit numbers of unknown range; save it as 8 or 16 bits")
         return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
     if picture.mode == "F":
         raise ValueError("pixels are floats of unknown range; save it as 8 or 16 bits")

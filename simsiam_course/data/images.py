@@ -130,7 +130,8 @@ class ImageSet:
     def split_off(self, fraction: float = 0.2, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """(train, test): the same share of every class for testing, a random one of unlabelled images.
 
-        Both keep the original order. Raises InputError where one of the two would be empty.
+        A class keeps one image for training at least, unless no other were left to test on. Both keep the
+        original order. Raises InputError where one of the two would be empty.
         """
         check_number("fraction", fraction, 0, 1, open_ends=True)
         check_whole(seed=seed, least=0, most=2**63 - 1)
@@ -142,6 +143,13 @@ class ImageSet:
         quota = (torch.arange(len(self) + 1, dtype=torch.float64) * fraction + 1e-9).floor()
         in_test = torch.zeros(len(self), dtype=torch.bool)
         in_test[order] = quota.diff() > 0
+        if self.labels is not None:
+            labels = self.labels.cpu()
+            unseen = (labels >= 0) & ~torch.isin(labels, labels[~in_test])  # classes that are all in the test
+            first = torch.ones_like(in_test)
+            first[order[1:]] = labels[order].diff() != 0
+            known = in_test & ~(unseen & first)
+            in_test = known if known.any() else in_test
         if in_test.all() or not in_test.any():
             raise InputError(
                 f"'{self.name}' has {len(self)} images, too few to set {fraction:.0%} aside for testing; "

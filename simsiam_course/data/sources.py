@@ -79,11 +79,12 @@ def load(name: str, *, split: str = "train", size: int = 32) -> ImageSet:
     """
     if split not in SPLITS:
         raise InputError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
-    if not _is_count(size) or not SMALLEST <= size <= LARGEST:
+    own_test = _has_test(name)
+    if not _is_count(size) or not (name.startswith("file:") or SMALLEST <= size <= LARGEST):
         raise InputError(
             f"Size {shown(size)} is not a number of pixels a side; choose a whole number from {SMALLEST} to {LARGEST}."
         )
-    if name in _OWN_TEST:
+    if own_test:
         read = partial(_OWN_TEST[name], size=size)
         return _join(read(split="train"), read(split="test")) if split == "all" else read(split=split)
     everything = _whole(name, size)
@@ -106,13 +107,13 @@ def load_pair(
         raise InputError(
             f"The limit {shown(limit)} is not a number of images; choose a whole number from 1 up."
         )
-    if test is None and data in _OWN_TEST:
+    if test is None and _has_test(data):
         train, held_out = load(data, split="train", size=size), load(data, split="test", size=size)
     elif test is None:
         train, held_out = load(data, split="all", size=size).split_off()
     else:
-        train = load(data, split="train" if data in _OWN_TEST else "all", size=size)
-        held_out = load(test, split="test" if test in _OWN_TEST else "all", size=size)
+        train = load(data, split="train" if _has_test(data) else "all", size=size)
+        held_out = load(test, split="test" if _has_test(test) else "all", size=size)
         _check_pair(train, held_out)
     if limit is not None and limit < len(train):
         chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit]
@@ -136,6 +137,16 @@ def _check_pair(train: ImageSet, test: ImageSet) -> None:
 
 def _some(classes: tuple[str, ...]) -> str:
     return ", ".join(classes[:5]) + (f", ... ({len(classes)})" if len(classes) > 5 else "")
+
+
+def _has_test(name: object) -> bool:
+    """Whether the source has a test set of its own; InputError for what names no source."""
+    if not isinstance(name, str):
+        raise InputError(
+            f"The data set is {shown(name)}, expected a name such as 'patterns'; for a path write "
+            "'folder:PATH' or 'file:PATH'."
+        )
+    return name in _OWN_TEST
 
 
 def _is_count(value: object) -> bool:
@@ -178,7 +189,8 @@ def _digits(size: int) -> ImageSet:
 
 def _eurosat(size: int) -> ImageSet:
     """From the cache's class folders if they are there, else from the archive."""
-    if (folder := cache_dir() / "eurosat" / "2750").is_dir():
+    folder = cache_dir() / "eurosat" / "2750"
+    if folder.is_dir() and sum(entry.is_dir() for entry in folder.iterdir()) >= 10:  # else half unpacked
         return load_folder(folder, size=size, name="eurosat")
 
     def convert() -> tuple[ImageSet, str]:
