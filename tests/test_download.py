@@ -10,6 +10,7 @@ import pickle
 import socket
 import struct
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -240,6 +241,31 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
         fetch(archive(server.url("/good", whole(PAYLOAD))))
 
 
+@pytest.mark.parametrize("cache", ["~nobody-of-that-name/x", None])
+def test_a_cache_in_the_home_of_nobody_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if cache:
+        monkeypatch.setenv("SIMSIAM_CACHE", cache)
+    else:  # a container's user without a name, who has no home
+        pwd = pytest.importorskip("pwd")
+        monkeypatch.setattr(pwd, "getpwuid", lambda user: {}[user])
+        for name in ("SIMSIAM_CACHE", "XDG_CACHE_HOME", "HOME"):
+            monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match=r"^The cache '~.*' is in a home folder .*: set SIMSIAM_CACHE"):
+        fetch(archive("http://127.0.0.1:9/file"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_variable_for_it_the_home_folder_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SIMSIAM_CACHE", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_dir().is_absolute()
+    monkeypatch.setenv("SIMSIAM_CACHE", os.path.join("~", "x"))
+    assert cache_dir() == Path(os.path.expanduser("~")) / "x"
+
+
 def test_a_cache_that_can_only_be_read_is_read_and_not_written(
     server: Server,
     tmpfs: Callable[[str], Path],
@@ -249,6 +275,7 @@ def test_a_cache_that_can_only_be_read_is_read_and_not_written(
     disk = tmpfs("size=800k")
     monkeypatch.setenv("SIMSIAM_CACHE", str(disk))
     old = fetch(archive(server.url("/old", whole(PAYLOAD)), path="sub/old.bin"))
+    _lock_of(archive(path="sub/old.bin")).touch()  # left by a killed process
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     new = archive(server.url("/new", whole(PAYLOAD)), path="sub/new.bin")
     capfd.readouterr()
@@ -268,8 +295,10 @@ def test_a_failed_download_keeps_the_file_that_was_there(server: Server) -> None
 
 
 def test_of_two_that_want_one_file_the_second_waits_for_the_first(
-    server: Server, capfd: pytest.CaptureFixture
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = io.StringIO()  # not capfd: what is written while it is being read is lost
+    monkeypatch.setattr(sys, "stderr", told)
     begun, goes_on = threading.Event(), threading.Event()
     half = len(PAYLOAD) // 2
 
@@ -285,15 +314,14 @@ def test_of_two_that_want_one_file_the_second_waits_for_the_first(
         first = pool.submit(fetch, wanted)
         assert begun.wait(20)
         second = pool.submit(fetch, wanted)
-        told, end = "", time.monotonic() + 20
-        while "Another process is downloading" not in told and time.monotonic() < end:
-            told += capfd.readouterr().err
+        end = time.monotonic() + 20
+        while "Another process is downloading" not in told.getvalue() and time.monotonic() < end:
             time.sleep(0.01)
         assert not (cache_dir() / "sub" / "file.bin").exists() and not second.done()
         goes_on.set()
         assert first.result() == second.result()
     assert first.result().read_bytes() == PAYLOAD and files(cache_dir()) == [first.result()]
-    assert server.seen == ["/slow"] and "waiting until it has ended" in told
+    assert server.seen == ["/slow"] and "waiting until it has ended" in told.getvalue()
 
 
 def test_where_the_first_fails_the_second_tries_for_itself(server: Server) -> None:
@@ -323,6 +351,13 @@ def test_what_a_killed_download_has_left_is_cleared_away(server: Server) -> None
     other.mkdir()
     assert files(cache_dir()) != [] and fetch(wanted).read_bytes() == PAYLOAD
     assert sorted(path.name for path in (cache_dir() / "sub").iterdir()) == [other.name, "file.bin"]
+
+
+def test_the_lock_of_a_download_that_was_killed_at_its_very_end_is_cleared_away(server: Server) -> None:
+    wanted = archive(server.url("/good", whole(PAYLOAD)))
+    path = fetch(wanted)
+    _lock_of(wanted).touch()
+    assert fetch(wanted) == path and files(cache_dir()) == [path] and server.seen == ["/good"]
 
 
 def test_what_a_killed_unpacking_has_left_goes_after_a_day(server: Server) -> None:

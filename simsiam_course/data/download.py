@@ -63,12 +63,14 @@ def fetch(archive: Archive) -> Path:
     waits. Raises InputError where no mirror delivers it or the cache cannot be written.
     """
     target = cache_dir() / archive.path
-    if _is_there(archive, target):
+    lock_file = target.with_name(f".{target.name}.lock")
+    # Who was killed at the very end has left his lock beside the whole file: then on, to clear it away.
+    if not lock_file.exists() and _is_there(archive, target):
         return target
     with friendly_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     waiting = f"Another process is downloading '{target}': waiting until it has ended."
-    with Lock(target.with_name(f".{target.name}.lock"), waiting, wait=True) as lock:
+    with Lock(lock_file, waiting, wait=True) as lock:
         if lock.held:
             _remove_scratch(target.parent, f".{target.name}.", ".partial")
         return target if _is_there(archive, target) else _from_mirrors(archive, target)
