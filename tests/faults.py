@@ -274,9 +274,6 @@ class Download:
             raise Lost("half of a file has the final name")
 
     def end(self, place: Path) -> Any:
-        (place / "cache" / "set" / ".file.bin.lock").unlink(
-            missing_ok=True
-        )  # empty; stays if killed at the very end
         only(place / "cache", "set", "file.bin")
         return (place / "cache" / "set" / "file.bin").read_bytes()
 

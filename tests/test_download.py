@@ -9,12 +9,15 @@ import os
 import pickle
 import socket
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -53,7 +56,7 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def url(self, path: str, behaviour: Callable[[BaseHTTPRequestHandler], None]) -> str:
         self.pages[path] = behaviour
@@ -88,6 +91,28 @@ def stalled(server: Server) -> Callable[[BaseHTTPRequestHandler], None]:
         truncated(handler)
         handler.wfile.flush()
         server.end.wait(20)
+
+    return behaviour
+
+
+def dripping(server: Server, first: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Something of an answer, and then a byte now and then: none too late for a timeout, and never enough."""
+
+    def behaviour(handler: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            handler.wfile.write(first)
+            while not server.end.wait(0.02):
+                handler.wfile.write(b"x")
+
+    return behaviour
+
+
+def endless(server: Server) -> Callable[[BaseHTTPRequestHandler], None]:
+    def behaviour(handler: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            while not server.end.is_set():
+                handler.wfile.write(PAYLOAD)
 
     return behaviour
 
@@ -147,48 +172,58 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 PORTAL = whole(b"<html>Please log in to the hotel's network</html>")
 
 
-@pytest.mark.parametrize(
-    "behaviour", ["missing", "truncated", "wrong", "stalled", "refused", "busy", "broken", "reset", "portal"]
-)
-def test_the_next_mirror_is_taken_and_nothing_of_the_bad_one_stays(
-    server: Server, behaviour: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "STALLED_AFTER", 0.3)
-    bad = {
+def misbehaving(server: Server, how: str) -> str:
+    """The address of a mirror that does not deliver."""
+    if how == "refused":
+        return "http://127.0.0.1:9/bad"
+    return server.url("/bad", {
         "missing": missing, "truncated": truncated, "wrong": whole(PAYLOAD[::-1]), "stalled": stalled(server),
-        "refused": missing, "busy": status(429), "broken": status(500), "reset": reset, "portal": PORTAL,
-    }[behaviour]  # fmt: skip
-    first = "http://127.0.0.1:9/bad" if behaviour == "refused" else server.url("/bad", bad)
-    path = fetch(archive(first, server.url("/good", whole(PAYLOAD))))
-    assert path.read_bytes() == PAYLOAD and files(cache_dir()) == [path]
-    assert server.seen == (["/good"] if behaviour == "refused" else ["/bad", "/good"])
+        "busy": status(429), "broken": status(500), "reset": reset, "portal": PORTAL, "partial": status(206),
+        "slow head": dripping(server, b"HTTP/1.0 200 OK\r\nX-Slow: "), "endless": endless(server),
+        "slow": dripping(server, b"HTTP/1.0 200 OK\r\nContent-Length: 300000\r\n\r\n"),
+        "slow chunks": dripping(
+            server, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n493e0\r\n"
+        ),
+    }[how])  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "reason"),
-    [
-        ("missing", "HTTP 404"),
-        ("truncated", "cut short"),
-        ("wrong", "wrong checksum"),
-        ("stalled", "no answer for 0.3 s"),
-        ("busy", "HTTP 429"),
-        ("broken", "HTTP 500"),
-        ("reset", "cut short"),
-        ("portal", "wrong checksum"),
-    ],
-)
-def test_when_no_mirror_delivers_one_sentence_says_why_and_nothing_is_left(
-    server: Server, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
+REASONS = {
+    "missing": "HTTP 404",
+    "truncated": "cut short",
+    "wrong": "wrong checksum",
+    "stalled": "no answer for 0.5 s",
+    "refused": "no connection",
+    "busy": "HTTP 429",
+    "broken": "HTTP 500",
+    "reset": "cut short",
+    "portal": "wrong checksum",
+    "partial": "HTTP 206",
+    "slow head": "no answer for 1.5 s",
+    "slow": "less than 1 kB/s for 0.5 s",
+    "slow chunks": "less than 1 kB/s for 0.5 s",
+    "endless": "too long",
+}
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_the_next_mirror_is_taken_and_nothing_of_the_bad_one_stays(
+    server: Server, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "STALLED_AFTER", 0.3)
-    bad = {
-        "missing": missing, "truncated": truncated, "wrong": whole(b"x"), "stalled": stalled(server),
-        "busy": status(429), "broken": status(500), "reset": reset, "portal": PORTAL,
-    }[behaviour]  # fmt: skip
+    monkeypatch.setattr(download, "STALLED_AFTER", 0.5)
+    path = fetch(archive(misbehaving(server, how), server.url("/good", whole(PAYLOAD))))
+    assert path.read_bytes() == PAYLOAD and files(cache_dir()) == [path]
+    assert server.seen == (["/good"] if how == "refused" else ["/bad", "/good"])
+
+
+@pytest.mark.parametrize("how", REASONS)
+def test_when_no_mirror_delivers_one_sentence_says_why_and_nothing_is_left(
+    server: Server, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "STALLED_AFTER", 0.5)
     with pytest.raises(
-        InputError, match=f"could not be downloaded.*{reason}.*check the connection"
+        InputError, match=f"could not be downloaded.*{REASONS[how]}.*check the connection"
     ) as caught:
-        fetch(archive(server.url("/bad", bad)))
+        fetch(archive(misbehaving(server, how)))
     assert "\n" not in str(caught.value) and files(cache_dir()) == []
 
 
@@ -206,6 +241,50 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
         fetch(archive(server.url("/good", whole(PAYLOAD))))
 
 
+@pytest.mark.parametrize("cache", ["~nobody-of-that-name/x", None])
+def test_a_cache_in_the_home_of_nobody_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if cache:
+        monkeypatch.setenv("SIMSIAM_CACHE", cache)
+    else:  # a container's user without a name, who has no home
+        pwd = pytest.importorskip("pwd")
+        monkeypatch.setattr(pwd, "getpwuid", lambda user: {}[user])
+        for name in ("SIMSIAM_CACHE", "XDG_CACHE_HOME", "HOME"):
+            monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match=r"^The cache '~.*' is in a home folder .*: set SIMSIAM_CACHE"):
+        fetch(archive("http://127.0.0.1:9/file"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_variable_for_it_the_home_folder_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SIMSIAM_CACHE", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_dir().is_absolute()
+    monkeypatch.setenv("SIMSIAM_CACHE", os.path.join("~", "x"))
+    assert cache_dir() == Path(os.path.expanduser("~")) / "x"
+
+
+def test_a_cache_that_can_only_be_read_is_read_and_not_written(
+    server: Server,
+    tmpfs: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    disk = tmpfs("size=800k")
+    monkeypatch.setenv("SIMSIAM_CACHE", str(disk))
+    old = fetch(archive(server.url("/old", whole(PAYLOAD)), path="sub/old.bin"))
+    _lock_of(archive(path="sub/old.bin")).touch()  # left by a killed process
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    new = archive(server.url("/new", whole(PAYLOAD)), path="sub/new.bin")
+    capfd.readouterr()
+    with pytest.raises(InputError, match=r"^Cannot write '[^']*/sub/new.bin': read-only file system; choose"):
+        fetch(new)
+    assert capfd.readouterr().err == "" and server.seen == ["/old"]
+    assert fetch(archive(path="sub/old.bin")) == old
+
+
 def test_a_failed_download_keeps_the_file_that_was_there(server: Server) -> None:
     old = cache_dir() / "sub" / "file.bin"
     old.parent.mkdir(parents=True)
@@ -216,8 +295,10 @@ def test_a_failed_download_keeps_the_file_that_was_there(server: Server) -> None
 
 
 def test_of_two_that_want_one_file_the_second_waits_for_the_first(
-    server: Server, capfd: pytest.CaptureFixture
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = io.StringIO()  # not capfd: what is written while it is being read is lost
+    monkeypatch.setattr(sys, "stderr", told)
     begun, goes_on = threading.Event(), threading.Event()
     half = len(PAYLOAD) // 2
 
@@ -233,15 +314,14 @@ def test_of_two_that_want_one_file_the_second_waits_for_the_first(
         first = pool.submit(fetch, wanted)
         assert begun.wait(20)
         second = pool.submit(fetch, wanted)
-        told, end = "", time.monotonic() + 20
-        while "Another process is downloading" not in told and time.monotonic() < end:
-            told += capfd.readouterr().err
+        end = time.monotonic() + 20
+        while "Another process is downloading" not in told.getvalue() and time.monotonic() < end:
             time.sleep(0.01)
         assert not (cache_dir() / "sub" / "file.bin").exists() and not second.done()
         goes_on.set()
         assert first.result() == second.result()
     assert first.result().read_bytes() == PAYLOAD and files(cache_dir()) == [first.result()]
-    assert server.seen == ["/slow"] and "waiting until it has ended" in told
+    assert server.seen == ["/slow"] and "waiting until it has ended" in told.getvalue()
 
 
 def test_where_the_first_fails_the_second_tries_for_itself(server: Server) -> None:
@@ -271,6 +351,13 @@ def test_what_a_killed_download_has_left_is_cleared_away(server: Server) -> None
     other.mkdir()
     assert files(cache_dir()) != [] and fetch(wanted).read_bytes() == PAYLOAD
     assert sorted(path.name for path in (cache_dir() / "sub").iterdir()) == [other.name, "file.bin"]
+
+
+def test_the_lock_of_a_download_that_was_killed_at_its_very_end_is_cleared_away(server: Server) -> None:
+    wanted = archive(server.url("/good", whole(PAYLOAD)))
+    path = fetch(wanted)
+    _lock_of(wanted).touch()
+    assert fetch(wanted) == path and files(cache_dir()) == [path] and server.seen == ["/good"]
 
 
 def test_what_a_killed_unpacking_has_left_goes_after_a_day(server: Server) -> None:
@@ -323,17 +410,22 @@ def test_a_full_disk_leaves_nothing_unpacked(
     assert [path.name for path in disk.iterdir()] == ["a.gz"]
 
 
-def test_a_gzip_file_is_kept_packed_when_the_server_calls_it_an_encoding(server: Server) -> None:
+@pytest.mark.parametrize("encoding", ["asked", "gzip", "x-gzip"])
+def test_a_gzip_file_is_kept_packed_when_the_server_calls_it_an_encoding(
+    server: Server, encoding: str
+) -> None:
     packed = gzip.compress(PAYLOAD)
 
     def helpful(handler: BaseHTTPRequestHandler) -> None:
-        unpacks = "gzip" in handler.headers.get("Accept-Encoding", "")
+        body, label = packed, encoding
+        if encoding == "asked":
+            label = "gzip" if "gzip" in handler.headers.get("Accept-Encoding", "") else "identity"
+            body = gzip.compress(packed) if label == "gzip" else packed
         handler.send_response(200)
-        if unpacks:
-            handler.send_header("Content-Encoding", "gzip")
-        handler.send_header("Content-Length", str(len(packed)))
+        handler.send_header("Content-Encoding", label)
+        handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(packed)
+        handler.wfile.write(body)
 
     assert fetch(archive(server.url("/gz", helpful), path="a.gz", data=packed)).read_bytes() == packed
 

@@ -199,6 +199,7 @@ def test_every_import_of_the_package_is_a_declared_dependency():
         "nbformat",
         "packaging",
         "requests",
+        "urllib3",
     }  # parts of jupyterlab and of pooch
     found = set()
     for path in (ROOT / "simsiam_course").rglob("*.py"):

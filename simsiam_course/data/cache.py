@@ -12,11 +12,20 @@ from .images import ImageSet, read_file
 
 
 def cache_dir() -> Path:
-    """The folder of downloads, laid out as torchvision's `root`: $SIMSIAM_CACHE, or the user's cache."""
+    """The folder of downloads, laid out as torchvision's `root`: $SIMSIAM_CACHE, or the user's cache.
+
+    Raises InputError where it is in a home folder and nobody knows where that is.
+    """
     from platformdirs import user_cache_dir
 
-    chosen = os.environ.get("SIMSIAM_CACHE") or user_cache_dir("simsiam-course", appauthor=False)
-    return Path(chosen).expanduser()
+    chosen = os.environ.get("SIMSIAM_CACHE")
+    try:
+        return Path(chosen or user_cache_dir("simsiam-course", appauthor=False)).expanduser()
+    except RuntimeError:  # no such user, or one without a home, as in some containers
+        raise InputError(
+            f"The cache '{chosen or '~'}' is in a home folder that is not known: "
+            "set SIMSIAM_CACHE to the full path of a folder."
+        ) from None
 
 
 def converted(key: str, origin: str, convert: Callable[[], tuple[ImageSet, str]]) -> ImageSet:

@@ -9,14 +9,17 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import InputError
@@ -24,11 +27,19 @@ from ..files import friendly_os_errors
 from ..lock import Lock
 from .cache import cache_dir
 
-STALLED_AFTER = 20  # seconds without a byte; then the next mirror
+if TYPE_CHECKING:
+    from requests import Response
+
+STALLED_AFTER = 20  # seconds with next to nothing; then the next mirror
+SLOWEST = 1_000  # bytes/s; anything above may be a mirror on a bad day
 DAY = 86_400.0  # seconds after which nobody is still unpacking
 USUAL_SPEED = 3.0  # MB/s, for the estimate told beforehand
 SWELLS = 20  # times: the published sets grow to twice their archive's size at most
 KNOWN_SPEED = {"www.cs.toronto.edu": 0.06}  # MB/s, pytorch/vision#9536
+
+
+class BadMirror(ValueError):
+    """Says in a few words why the next mirror gets its turn."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,14 @@ def fetch(archive: Archive) -> Path:
     waits. Raises InputError where no mirror delivers it or the cache cannot be written.
     """
     target = cache_dir() / archive.path
-    if _is_there(archive, target):
+    lock_file = target.with_name(f".{target.name}.lock")
+    # Who was killed at the very end has left his lock beside the whole file: then on, to clear it away.
+    if not lock_file.exists() and _is_there(archive, target):
         return target
     with friendly_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     waiting = f"Another process is downloading '{target}': waiting until it has ended."
-    with Lock(target.with_name(f".{target.name}.lock"), waiting, wait=True) as lock:
+    with Lock(lock_file, waiting, wait=True) as lock:
         if lock.held:
             _remove_scratch(target.parent, f".{target.name}.", ".partial")
         return target if _is_there(archive, target) else _from_mirrors(archive, target)
@@ -72,20 +85,18 @@ def _is_there(archive: Archive, target: Path) -> bool:
 def _from_mirrors(archive: Archive, target: Path) -> Path:
     import pooch
     from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
 
     pooch.get_logger().setLevel("WARNING")
     download = partial(_download, size=round(archive.megabytes * 1e6))
     failures = []
     for url in archive.urls:
         host = urlsplit(url).netloc
-        print(_announcement(archive, host, target), file=sys.stderr)
-        scratch = tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", suffix=".partial", dir=target.parent, ignore_cleanup_errors=True
-        )
-        with friendly_os_errors(target), scratch as folder:
+        with friendly_os_errors(target), _partial(target) as folder:
+            print(_announcement(archive, host, target), file=sys.stderr)
             try:
                 pooch.retrieve(url, f"md5:{archive.md5}", target.name, folder, downloader=download)
-            except (RequestException, ValueError) as error:
+            except (RequestException, HTTPError, ValueError) as error:
                 failures.append(f"{host}: {_reason(error)}")
                 continue
             os.replace(Path(folder) / target.name, target)
@@ -95,6 +106,12 @@ def _from_mirrors(archive: Archive, target: Path) -> Path:
         f"'{target.name}' could not be downloaded ({'; '.join(failures)}); check the connection and "
         f"try again, put the file with MD5 {archive.md5} into '{target.parent}' yourself, or use patterns or "
         "digits, which need no download."
+    )
+
+
+def _partial(target: Path) -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(
+        prefix=f".{target.name}.", suffix=".partial", dir=target.parent, ignore_cleanup_errors=True
     )
 
 
@@ -112,13 +129,52 @@ def unpacked(*archives: Archive) -> Iterator[Path]:
 
 
 def _download(url: str, output_file: str, pooch_: object, *, size: int) -> None:
-    from pooch import HTTPDownloader
+    """Pooch's HTTPDownloader waits for as long as a byte comes now and then, and takes a body without an end."""
     from tqdm.auto import tqdm
 
-    # Identity, because a server that unpacks .gz on the way breaks the checksum.
-    options = {"timeout": STALLED_AFTER, "headers": {"Accept-Encoding": "identity"}}
-    with tqdm(total=size, unit="B", unit_scale=True, desc=PurePosixPath(urlsplit(url).path).name) as bar:
-        HTTPDownloader(progressbar=bar, chunk_size=2**16, **options)(url, output_file, pooch_)
+    name = PurePosixPath(urlsplit(url).path).name
+    with (
+        _answer(url) as response,
+        open(output_file, "wb") as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc=name) as bar,
+    ):
+        read = getattr(response.raw, "read1", response.raw.read)  # read1, as it comes: urllib3 from 2.2
+        since, before = time.monotonic(), 0
+        while piece := read(2**16, decode_content=False):  # the checksum is that of the packed file
+            file.write(piece)
+            bar.update(len(piece))
+            if file.tell() > 1.1 * size + 1e6:
+                raise BadMirror("too long")
+            if time.monotonic() - since > STALLED_AFTER:
+                if file.tell() - before < SLOWEST * STALLED_AFTER:
+                    raise BadMirror(f"less than {SLOWEST / 1000:g} kB/s for {STALLED_AFTER:g} s")
+                since, before = time.monotonic(), file.tell()
+
+
+def _answer(url: str) -> Response:
+    """The answer up to its headers, asked for in a thread: no timeout of requests ends headers that drip."""
+    import requests
+
+    answer: Future[Response] = Future()
+
+    def ask() -> None:
+        # Identity, because a server that packs on the way breaks the checksum.
+        headers = {"Accept-Encoding": "identity"}
+        try:
+            answer.set_result(requests.get(url, stream=True, timeout=STALLED_AFTER, headers=headers))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    patience = 3 * STALLED_AFTER  # a few addresses and redirects
+    try:
+        response = answer.result(patience)
+    except TimeoutError:
+        raise BadMirror(f"no answer for {patience:g} s") from None
+    if response.status_code != 200:
+        response.close()
+        raise BadMirror(f"HTTP {response.status_code}")
+    return response
 
 
 def _announcement(archive: Archive, host: str, target: Path) -> str:
@@ -132,11 +188,12 @@ def _announcement(archive: Archive, host: str, target: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    from requests.exceptions import ChunkedEncodingError, HTTPError, SSLError, TooManyRedirects
+    from requests.exceptions import SSLError, TooManyRedirects
+    from urllib3.exceptions import ProtocolError
 
-    if isinstance(error, HTTPError) and error.response is not None:
-        return f"HTTP {error.response.status_code}"
-    if isinstance(error, ChunkedEncodingError):
+    if isinstance(error, BadMirror):
+        return str(error)
+    if isinstance(error, ProtocolError):
         return "cut short"
     if isinstance(error, TooManyRedirects):
         return "redirected in a circle"
