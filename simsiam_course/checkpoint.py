@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -26,7 +27,10 @@ FORMAT = "simsiam_course 1"  # raised when a file of an older version could no l
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Writes tensors with a JSON description of them, atomically. Errors: `InputError`, place not writable."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {  # copies: the format takes no two tensors, tied weights for instance, that share memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     atomic_write(path, save(plain, {"format": FORMAT, "about": json_bytes(about).decode()}))
 
 
