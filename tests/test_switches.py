@@ -63,7 +63,7 @@ def test_compiled_parts_take_the_same_steps(images, monkeypatch):
     ("no C++ compiler\nat line 3", r"^torch.compile does not work here \(no C\+\+ compiler\): leave"),
     ("CUDA out of memory. Tried to allocate 2 GiB", "^The memory does not suffice for a training step of 16"),
 ])  # fmt: skip
-def test_what_the_first_compiled_step_raises_is_one_sentence_about_its_cause(images, monkeypatch, error, said):
+def test_what_the_first_compiled_step_raises_is_one_sentence(images, monkeypatch, error, said):
     def broken(forward, **options):
         def call(*inputs):
             raise RuntimeError(error)
