@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -503,14 +502,14 @@ def test_an_odd_history_is_no_traceback(capsys, sets, run_folder, tmp_path, comm
     assert ended == code and said in err and len(err.splitlines()) == (code == 2), err
 
 
-@pytest.mark.parametrize(("redirected", "code", "said"), [
-    ("2>&-", 0, ""), (">/dev/full", 2, "Cannot write the output: no space left on device; free some space"),
-])  # fmt: skip
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_stream_that_takes_nothing_is_no_traceback(redirected, code, said):
-    command = f"{shlex.quote(sys.executable)} -m simsiam_course ablate --tables {redirected}"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+def test_an_output_that_takes_nothing_is_one_sentence():
+    command = [sys.executable, "-m", "simsiam_course", "ablate", "--tables"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "Cannot write the output: no space left on device; free some" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_run_trains_with_standard_error_closed(capsys, sets, tmp_path, monkeypatch):
