@@ -7,9 +7,11 @@ one before it in a single step, so a run killed at any moment finds the old one 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -26,7 +28,10 @@ FORMAT = "simsiam_course 1"  # raised when a file of an older version could no l
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Writes tensors with a JSON description of them, atomically. Errors: `InputError`, place not writable."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {  # copies: the format takes no two tensors, tied weights for instance, that share memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     atomic_write(path, save(plain, {"format": FORMAT, "about": json_bytes(about).decode()}))
 
 
@@ -92,7 +97,21 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], path: str | Path) -
     model.load_state_dict(weights)
 
 
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def check_counts(about: dict[str, Any], path: str | Path, **kinds: type) -> None:
+    """Errors: `InputError` where a description lacks one of these numbers, each of its type and none below 0."""
+    for name, kind in kinds.items():
+        if type(about.get(name)) is not kind or not about[name] >= 0:
+            raise damaged(path, name)
+
+
+def damaged(path: str | Path, part: str) -> InputError:
+    """The sentence about a checkpoint that can be read and is not whole."""
+    return InputError(
+        f"'{path}' is damaged: its '{part}' is missing or does not fit; train again with another --out."
+    )
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with `prefix.` before each name."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import InputError
+from .errors import InputError, check_number
 from .presets import WHAT_FOR
 from .terminal import answer
 
@@ -131,11 +131,8 @@ def train(
         history = fit(model, images, recipe, device=device, out=folder, resume=resume, progress=_progress())
     if not first:
         return
-    last = history[-1]
     result = _measured(model, recipe, images, test_images, history)
-    result |= {"train_loss": last["loss"], "images_seen": last["images_seen"], "seconds": last["seconds"],
-               "images_per_second": last["images_seen"] / last["seconds"], "out": str(folder),
-               "device": next(model.parameters()).device.type}  # fmt: skip
+    result |= {"out": str(folder), "device": next(model.parameters()).device.type}
     _print_result(result)
     _print_json(result, json)
 
@@ -145,26 +142,25 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that train has written.")],
     data: Data,
     test: Test = None,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Measures a trained run on images: kNN, linear probe, monitors and a diagnosis."""
     from .checkpoint import HISTORY, load_run
     from .files import read_lines
+    from .train import resolve_device
 
+    place = resolve_device(device)
     model, recipe, about = load_run(run)
     images, test_images = _load(data, test, None, about.get("size"))
-    for name, part in ((data, images), (test or data, test_images)):
-        if part.labels is not None and (part.labels >= 0).any() and not part.labelled:
-            raise InputError(
-                f"'{name}' has images of one class only: give at least two classes to tell apart, or no labels."
-            )
+    given = [part.labels for part in (images, test_images) if part.labels is not None]
+    if len({label for labels in given for label in labels.unique().tolist() if label >= 0}) == 1:
+        raise InputError(
+            f"'{data}' has images of one class only: give at least two classes to tell apart, or no labels."
+        )
     log = run / HISTORY
     history = read_lines(log) if log.exists() else []
-    result = _measured(model, recipe, images, test_images, history)
-    last = history[-1] if history else {}
-    seen, seconds = last.get("images_seen"), last.get("seconds")
-    result |= {"train_loss": last.get("loss"), "images_seen": seen, "seconds": seconds,
-               "images_per_second": seen / seconds if seconds else None}  # fmt: skip
+    result = _measured(model.to(place), recipe, images, test_images, history)
     _print_result(result)
     _print_json(result, json)
 
@@ -419,17 +415,26 @@ def _load(data: str, test: str | None, limit: int | None, size: int | None) -> A
 
 
 def _measured(model: Any, recipe: Any, images: Any, test_images: Any, history: list) -> dict[str, Any]:
-    """The figures of a trained model, its baselines and its diagnosis."""
+    """The figures of a trained model, its baselines, its diagnosis and what the training took."""
     from .augment import PRESETS
     from .collapse import diagnose
     from .evaluate import baselines, measure
     from .train import cosines
 
+    def untrained() -> Any:
+        return recipe.build().to(next(model.parameters()).device)
+
+    last = history[-1] if history else {}
+    seen, seconds = last.get("images_seen"), last.get("seconds")
+    for name, value in {"images_seen": seen, "seconds": seconds}.items():
+        if value is not None:
+            check_number(name, value, 0)
     figures = measure(model, images, test_images, augmentation=PRESETS[recipe.augmentation])
     verdict = diagnose({**figures, "history": cosines(history, recipe)})
-    return {**figures, **baselines(images, test_images, recipe.build),
+    return {**figures, **baselines(images, test_images, untrained),
             "light": verdict.light, "diagnosis": verdict.name, "evidence": verdict.evidence,
-            "advice": verdict.advice}  # fmt: skip
+            "advice": verdict.advice, "train_loss": last.get("loss"), "images_seen": seen, "seconds": seconds,
+            "images_per_second": seen / seconds if seen and seconds else None}  # fmt: skip
 
 
 def _print_run(row: dict[str, Any]) -> None:
@@ -458,7 +463,7 @@ def _at_least_one(option: str, value: int) -> None:
 
 
 def _progress() -> bool:
-    return sys.stderr.isatty()
+    return bool(sys.stderr and sys.stderr.isatty())  # where standard error is closed there is none
 
 
 def main() -> None:

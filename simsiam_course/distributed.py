@@ -46,6 +46,15 @@ def by_torchrun() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
+def launched() -> bool:
+    """Whether a launcher started this process as one of several, or torchrun as the only one.
+
+    Some job managers set WORLD_SIZE, and RANK, for a single process: who launches several says where they meet.
+    """
+    several = by_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
 def restarts() -> tuple[int, int]:
     """How often torchrun has started these processes anew, and how often it would."""
     done, most = (
@@ -72,7 +81,7 @@ def processes(device: str = "auto") -> Iterator[None]:
     peer has already left.
     Errors: `InputError` where a machine has more processes than GPUs.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or world() > 1:
+    if not launched() or int(os.environ["WORLD_SIZE"]) == 1 or world() > 1:
         yield
         return
     cuda = device != "cpu" and torch.cuda.is_available()

@@ -80,7 +80,7 @@ def check_folder(path: str | Path) -> None:
         make_folder(path)
     finally:
         for folder in missing:
-            if folder.is_dir():
+            with suppress(OSError):  # another run may have begun in it; and 'new/..' is not empty
                 folder.rmdir()
 
 

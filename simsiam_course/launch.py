@@ -9,15 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from .distributed import by_torchrun, rank, restarts, store, world
+from .distributed import launched, rank, restarts, store, world
 from .errors import InputError
 
 SAID, FOLDER = "simsiam_course/said", "simsiam_course/folder"
-
-
-def launched() -> bool:
-    """Whether a launcher started this process as one of several, or torchrun as the only one."""
-    return "RANK" in os.environ and (by_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) > 1)
 
 
 def remember_folder(path: object) -> None:
@@ -76,8 +71,9 @@ def _peer_lost(error: RuntimeError) -> bool:
 
 def leave(code: int) -> None:
     """Ends the process; where others still wait for it at once, since to part properly takes all of them."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # not where it is closed
+            stream.flush()
     if world() > 1:
         os._exit(code)
     sys.exit(code)

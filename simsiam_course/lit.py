@@ -21,7 +21,7 @@ from .augment import PRESETS, two_views
 from .data import ImageSet
 from .errors import InputError
 from .recipe import Recipe
-from .train import make_optimizer, set_rates, train_step
+from .train import check_images, make_optimizer, set_rates, train_step
 
 try:
     import lightning as L
@@ -29,19 +29,20 @@ except ImportError as error:
     raise InputError("Lightning is not here: python -m pip install 'simsiam-course[scale]'.") from error
 
 PRECISION: dict[str, Any] = {"off": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+CARRIED: dict[str, tuple[Any, ...]] = {  # of the knobs of the loss and the loop; all others are carried
+    "method": ("simsiam",), "similarity": ("cosine",), "symmetric": (True,), "pairs": (1,), "compile": (False,),
+    "stop_gradient": ("target", "none", "wrong_side"),
+}  # fmt: skip
 
 
 class LitSimSiam(L.LightningModule):
     """A recipe's model with what Lightning asks of it; a batch is (uint8 images (B, 3, H, W),)."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(self, recipe: Recipe, images: ImageSet) -> None:
         super().__init__()
         self.recipe, self.model = recipe, recipe.build()
-        self.register_buffer("mean", images.mean)
-        self.register_buffer("std", images.std)
+        self.model.pixel_mean.copy_(images.mean)  # for `measure` and `embed` too
+        self.model.pixel_std.copy_(images.std)
 
     def on_fit_start(self) -> None:
         seed = self.recipe.seed + 1 + self.global_rank  # every process draws its own
@@ -52,7 +53,8 @@ class LitSimSiam(L.LightningModule):
         set_rates(self.trainer.optimizers[0], self.recipe, self.global_step, total)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        views = two_views(batch[0], PRESETS[self.recipe.augmentation], self.draws, self.mean, self.std)
+        moments = self.model.pixel_mean, self.model.pixel_std
+        views = two_views(batch[0], PRESETS[self.recipe.augmentation], self.draws, *moments)
         loss = train_step(self.model, *views)
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -78,10 +80,16 @@ def loader(recipe: Recipe, images: ImageSet, devices: int = 1) -> DataLoader:
 def train(recipe: Recipe, images: ImageSet, *, devices: int = 1, **options: Any) -> LitSimSiam:
     """Trains by Lightning on one device or, with DDP, on several; `options` go to its Trainer.
 
-    Errors: `InputError` for a recipe of another method than SimSiam, or a batch that does not divide.
+    Errors: `InputError` for a knob that is not carried, a batch larger than the set or one that does not divide, or
+    images that cannot be augmented as the recipe says.
     """
-    if recipe.method != "simsiam":
-        raise InputError(f"This module trains simsiam, not {recipe.method}: use simsiam_course.fit.")
+    for knob, carried in CARRIED.items():
+        if (value := getattr(recipe, knob)) not in carried:
+            raise InputError(
+                f"{knob} is {value!r}, and Lightning's version trains with {' or '.join(map(repr, carried))} only: "
+                "use simsiam_course.fit."
+            )
+    check_images(recipe, images)
     module = LitSimSiam(recipe, images)
     several: dict[str, Any] = {"strategy": "ddp", "sync_batchnorm": True} if devices > 1 else {}
     trainer = L.Trainer(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+from .memory import out_of_memory
 from .recipe import Recipe
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -88,7 +89,7 @@ def _compiled(forward: Callable[..., Any]) -> Callable[..., Any]:
         except InputError:
             raise
         except Exception as error:  # whatever a compiler may raise, but not what a running step does
-            if worked:
+            if worked or out_of_memory(error):
                 raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -56,6 +57,9 @@ def _told(error: BaseException) -> tuple[int, str | None]:
         return 143, f"Terminated: {GOES_ON}"
     if isinstance(error, OSError) and error.filename is not None:
         return 2, f"Cannot use '{error.filename}': {str(error.strerror).lower()}; choose another path."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # no file: standard output
+        reason = str(error.strerror).lower()
+        return 2, f"Cannot write the output: {reason}; free some space, or send it elsewhere."
     if isinstance(error, (MemoryError, RuntimeError)):
         from .memory import out_of_memory
 

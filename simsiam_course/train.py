@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,21 @@ def total_steps(recipe: Recipe, images: ImageSet) -> int:
     return min(steps, QUICK_STEPS) if os.environ.get("SIMSIAM_QUICK") else steps
 
 
+def check_images(recipe: Recipe, images: ImageSet) -> None:
+    """Errors: `InputError` where a recipe cannot train on these images: too few for a batch, or no squares to turn."""
+    if recipe.batch_size > len(images):
+        raise InputError(
+            f"The batch of {recipe.batch_size} is larger than the training set of {len(images)} images: "
+            f"give a batch of at most {len(images)} (--batch-size), or more images."
+        )
+    height, width = images.images.shape[2:]
+    if PRESETS[recipe.augmentation].turn and height != width:
+        raise InputError(
+            f"The augmentation '{recipe.augmentation}' turns images, but these are {height}x{width} pixels and only "
+            "square ones can be turned: choose another (--augmentation), or square images."
+        )
+
+
 class History(list):
     """The rows of a run, one every few steps: `history["loss"]` is a column, and it prints as a table.
 
@@ -134,7 +149,8 @@ class Trainer:
 
     Where several processes train (distributed.py), each has a trainer of its own and takes its share of every batch;
     the model gives all of them the outputs of the whole batch, and so the loss is that of one process.
-    Errors: `InputError` where the batch is larger than the set or cannot be shared, or the device is not there.
+    Errors: `InputError` where the batch is larger than the set or cannot be shared, the images cannot be augmented as
+    the recipe says, or the device is not there.
     """
 
     def __init__(
@@ -146,11 +162,7 @@ class Trainer:
         step: Step | None = None,
         device: str = "auto",
     ) -> None:
-        if recipe.batch_size > len(images):
-            raise InputError(
-                f"The batch of {recipe.batch_size} is larger than the training set of {len(images)} images: "
-                f"give a batch of at most {len(images)} (--batch-size), or more images."
-            )
+        check_images(recipe, images)
         if isinstance(model, MovingAverage) and model.bank_size < len(images):
             raise InputError(
                 f"The bank has {model.bank_size:,} rows for {len(images):,} training images, and each needs one: "
@@ -317,22 +329,29 @@ class Trainer:
             "run.global": torch.get_rng_state(),
             "run.loss_sum": self.loss_sum,
         }
-        about = {"recipe": self.recipe.to_dict(), "images": self.images.fingerprint(), "size": self.pixels.shape[-1],
+        about = {"recipe": self.recipe.to_dict(), "images": self.fingerprint, "size": self.pixels.shape[-1],
                  "step": self.done, "losses": self.losses, "threads": torch.get_num_threads(),
                  "scaler": self.scaler.state_dict()}  # fmt: skip
         return tensors, about
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of the images, which takes every pixel: every checkpoint names it."""
+        return self.images.fingerprint()
+
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
         """Goes back to where `state` was taken; memory layouts, which files do not keep, are the model's own.
 
-        Errors: `InputError` where the checkpoint is of another recipe, another model or other images.
+        Errors: `InputError` where the checkpoint is of another recipe, another model, other images or another kind of
+        device, or is not whole.
         """
         ckpt.check_same_recipe(ckpt.recipe_of(about, path), self.recipe, path)
-        if about.get("images") != self.images.fingerprint():
+        if about.get("images") != self.fingerprint:
             raise InputError(
                 f"'{path}' was trained on other images: give the same --data, --limit and --size as before."
             )
         ckpt.load_state(self.model, tensors, path)
+        self._check_state(tensors, about, path)
         for name, buffer in ckpt.stripped("momentum", tensors).items():
             p = self.names[name]
             self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(buffer)
@@ -346,6 +365,27 @@ class Trainer:
         if self.done:  # draw the order of the present pass again
             self.order_state = tensors["run.order"]
             self.permutation = torch.randperm(len(self.pixels), generator=self.order).to(self.device)
+
+    def _check_state(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
+        """Errors: `InputError` where what a checkpoint holds beside the model is incomplete or of another shape."""
+        own = {name: tensor for name, tensor in self.state()[0].items() if name.startswith("run.")}
+        draws = tensors.get("run.draws")
+        # Every kind of device has a generator of its own, and a state of its own length.
+        if draws is not None and draws.shape != own["run.draws"].shape:
+            there, kind = ("the CPU", "cpu") if self.device.type == "cuda" else ("a GPU", "cuda")
+            raise InputError(
+                f"'{path}' was trained on {there}: go on there (--device {kind}), or train again with another --out."
+            )
+        known = {**ckpt.prefixed("momentum", self.names), **own}
+        odd = sorted(own.keys() - tensors.keys()) + [
+            name
+            for name, tensor in tensors.items()
+            if not name.startswith("model.")
+            and (name not in known or (tensor.shape, tensor.dtype) != (known[name].shape, known[name].dtype))
+        ]
+        if odd:
+            raise ckpt.damaged(path, odd[0])
+        ckpt.check_counts(about, path, step=int, losses=int)
 
     def _next_batch(self) -> Tensor:
         """Which images the next step sees, (B,); every pass has an order of its own."""
@@ -486,6 +526,7 @@ class RunFolder:
             return History(), 0.0
         tensors, about = ckpt.load_tensors(path)
         trainer.restore(tensors, about, path)
+        ckpt.check_counts(about, path, rows=int, seconds=float)
         rows = read_lines(log) if log.exists() else []
         if len(rows) < about["rows"]:
             raise InputError(

@@ -37,6 +37,18 @@ def test_channels_last_weights_come_back_in_the_models_own_layout(run):
         assert torch.equal(tensor, weights[name]) and tensor.stride() == weights[name].stride()
 
 
+def test_weights_that_share_memory_are_saved_and_come_back_tied(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    ckpt.save_weights(tmp_path / "tied.safetensors", model, RECIPE)
+    tensors, _ = ckpt.load_tensors(tmp_path / "tied.safetensors")
+    before = model[0].weight.clone()
+    with torch.no_grad():
+        model[0].weight.zero_()
+    ckpt.load_state(model, tensors, tmp_path)
+    assert torch.equal(model[1].weight, before) and model[1].weight is model[0].weight
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_file_cut_short_anywhere_is_never_taken_for_a_whole_one(run, keep):
     path = run / ckpt.CHECKPOINT

@@ -3,10 +3,12 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ from safetensors.torch import save_file
 
 from simsiam_course import checkpoint as ckpt
 from simsiam_course import cli
-from simsiam_course.data import patterns
+from simsiam_course.data import ImageSet, patterns
+from simsiam_course.files import read_lines, write_lines
 
 KEYS = {"loss", "std", "effective_rank", "knn", "linear", "raw_pixels_knn", "random_backbone_knn", "images_seen",
         "seconds", "images_per_second", "diagnosis"}  # fmt: skip
@@ -30,6 +33,7 @@ def sets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     patterns(200, seed=1).save(folder / "train.safetensors")
     patterns(100, seed=2).save(folder / "test.safetensors")
+    ImageSet(patterns(200, size=24, seed=1).images[..., :16, :]).save(folder / "wide.safetensors")
     images, labels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
     save_file({"images": images.float(), "labels": labels}, folder / "float.safetensors")
     save_file({"images": images[:, 0].clone(), "labels": labels}, folder / "flat.safetensors")
@@ -249,6 +253,11 @@ BAD = {
     "unknown predictor": (["train", "--data", "patterns", "--predictor", "tree"], "tree"),
     "unknown switch": (["train", "--data", "patterns", "--stop-gradient", "off"], "off"),
     "unknown device": (["train", "--data", "patterns", "--device", "tpu"], "tpu"),
+    "evaluate on no device": (["evaluate", "{}/run", "--data", "patterns", "--device", "tpu"], "tpu"),
+    "images that cannot be turned": (
+        ["train", "--data", "file:{}/wide.safetensors", "--preset", "satellite", "--out", "run"],
+        "--augmentation",
+    ),
     "no limit": (["train", "--data", "patterns", "--limit", "0"], "limit"),
     "size of nothing": (["train", "--data", "folder:{}/pets", "--size", "0"], "Size 0"),
     "resume what": (["train", "--data", "patterns", "--resume"], "--out"),
@@ -407,8 +416,6 @@ def test_the_list_names_every_experiment_with_its_minutes(capsys, monkeypatch):
 
 
 def test_an_experiment_is_run_and_its_ledger_named(capsys, sets, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     from simsiam_course import ablate
 
     small = replace(
@@ -451,6 +458,66 @@ def test_evaluate_of_images_of_one_class_is_refused(capsys, sets, run_folder, tm
     one.save(tmp_path / "one.safetensors")
     code, _, err = call(capsys, "evaluate", run_folder, "--data", f"file:{tmp_path}/one.safetensors")
     assert code == 2 and "images of one class only" in err and len(err.splitlines()) == 1
+
+
+def test_images_whose_test_part_has_one_class_are_trained_and_evaluated(capsys, tmp_path):
+    images = patterns(60, seed=3)
+    images = replace(images, labels=(images.labels == 0).long())
+    images.save(tmp_path / "two.safetensors")
+    images.subset(images.labels == 0).save(tmp_path / "one.safetensors")
+    two, one = (f"file:{tmp_path}/{name}.safetensors" for name in ("two", "one"))
+    data = ("--data", two, "--test", one, "--json")
+    for arguments in (("train", *data, "--batch-size", 16, "--epochs", 1, "--out", tmp_path / "run"),
+                      ("evaluate", tmp_path / "run", *data)):  # fmt: skip
+        code, out, err = call(capsys, *arguments)
+        assert code == 0, err
+        result = json.loads(out.splitlines()[-1])
+        assert result["knn"] is None and "the test images have labels of fewer than two" in result["note"]
+
+
+def test_the_random_backbone_is_measured_where_the_trained_one_is(monkeypatch):
+    from simsiam_course import collapse, evaluate
+    from simsiam_course.recipe import Recipe
+
+    made = []
+    monkeypatch.setattr(evaluate, "measure", lambda *args, **options: {})
+    monkeypatch.setattr(evaluate, "baselines", lambda train, test, make: made.append(make()) or {})
+    monkeypatch.setattr(collapse, "diagnose", lambda measurements: collapse.Diagnosis("healthy", "", ""))
+    cli._measured(Recipe().build().to("meta"), Recipe(), None, None, [])
+    assert {weight.device.type for weight in made[0].parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(("row", "code", "said"), [
+    ({}, 0, ""), ({"seconds": "long", "images_seen": 2}, 2, "seconds is 'long', expected a finite number"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_an_odd_history_is_no_traceback(capsys, sets, run_folder, tmp_path, command, row, code, said):
+    shutil.copytree(run_folder, tmp_path / "run")
+    rows = read_lines(tmp_path / "run" / ckpt.HISTORY)
+    write_lines(tmp_path / "run" / ckpt.HISTORY, [*rows[:-1], row])
+    patterns(200, seed=1).save(tmp_path / "train.safetensors")
+    where = ["train", "--resume", "--out"] if command == "train" else ["evaluate"]
+    data = ("--data", f"file:{tmp_path}/train.safetensors", "--test", f"file:{sets}/test.safetensors")
+    ended, _, err = call(capsys, *where, tmp_path / "run", *data)
+    assert ended == code and said in err and len(err.splitlines()) == (code == 2), err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_an_output_that_takes_nothing_is_one_sentence():
+    command = [sys.executable, "-m", "simsiam_course", "ablate", "--tables"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "Cannot write the output: no space left on device; free some" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_trains_with_standard_error_closed(capsys, sets, tmp_path, monkeypatch):
+    arguments = ("train", "--data", f"file:{sets}/train.safetensors", *QUICK, "--out", tmp_path / "run")
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stderr", None)
+        code, out, _ = call(capsys, *arguments)
+    assert code == 0 and "diagnosis" in out
 
 
 def test_evaluate_of_images_without_labels_leaves_the_accuracies_out(capsys, run_folder, sets):

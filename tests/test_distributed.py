@@ -135,6 +135,22 @@ def test_one_process_takes_all_and_changes_nothing():
     assert distributed.from_first(lambda: 5) == distributed.one_after_another(lambda: 5) == 5
 
 
+@pytest.mark.parametrize(("told", "launched"), [
+    ({}, False), ({"RANK": "0"}, False), ({"WORLD_SIZE": "2"}, False), ({"RANK": "0", "WORLD_SIZE": "2"}, False),
+    ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}, False),
+    ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}, True),
+], ids=str)  # fmt: skip
+def test_who_was_not_told_where_to_meet_trains_alone(monkeypatch, told, launched):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.launched() == launched
+    if not launched:
+        with distributed.processes("cpu"):
+            assert distributed.world() == 1
+
+
 # ---- the command line
 
 

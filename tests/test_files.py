@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from simsiam_course import files
 from simsiam_course.errors import InputError
 from simsiam_course.files import (
     append_line,
@@ -95,6 +96,21 @@ def test_checking_a_folder_leaves_no_trace(tmp_path):
     with pytest.raises(InputError, match="Cannot write"):
         check_folder(tmp_path / "file" / "run")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_checking_a_path_with_dots_in_it_leaves_no_trace(tmp_path):
+    check_folder(tmp_path / "new" / ".." / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checking_a_folder_leaves_what_another_process_has_put_there(tmp_path, monkeypatch):
+    def with_another_run(path):
+        make_folder(path)
+        make_folder(path.parent / "other")
+
+    monkeypatch.setattr(files, "make_folder", with_another_run)
+    check_folder(tmp_path / "runs" / "mine")
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["other"]
 
 
 def test_a_line_cut_short_is_not_read_and_the_next_one_starts_afresh(tmp_path):

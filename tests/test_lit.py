@@ -27,6 +27,8 @@ def images():
 def by_hand(images, batches):
     """The losses and the weights of a run on the same batches, step by step."""
     model, losses = RECIPE.build().train(), []
+    model.pixel_mean.copy_(images.mean)
+    model.pixel_std.copy_(images.std)
     optimizer, _ = make_optimizer(model, RECIPE)
     draws = torch.Generator().manual_seed(RECIPE.seed + 1)
     for step, x in enumerate(batches):
@@ -62,11 +64,23 @@ def test_lightning_takes_the_packages_own_steps(images):
         torch.testing.assert_close(tensor, weights[name], rtol=1e-4, atol=1e-5)
 
 
-def test_a_relative_and_a_batch_that_does_not_divide_are_refused(images):
+@pytest.mark.parametrize(("knob", "value", "said"), [
+    ("method", "byol", "method is 'byol', and Lightning's version trains with 'simsiam' only"),
+    ("similarity", "cross_entropy", "with 'cosine' only: use simsiam_course.fit"),
+    ("symmetric", False, "with True only"), ("pairs", 2, "with 1 only"), ("compile", True, "with False only"),
+    ("stop_gradient", "both", "with 'target' or 'none' or 'wrong_side' only"),
+    ("batch_size", 128, "The batch of 128 is larger than the training set of 64 images"),
+])  # fmt: skip
+def test_what_lightning_does_not_carry_is_refused(images, knob, value, said):
     from simsiam_course import lit
 
-    with pytest.raises(InputError, match="trains simsiam, not byol"):
-        lit.train(Recipe(method="byol"), images)
+    with pytest.raises(InputError, match=said):
+        lit.train(RECIPE.replace(**{knob: value}), images, **QUIET)
+
+
+def test_a_batch_that_does_not_divide_is_refused(images):
+    from simsiam_course import lit
+
     with pytest.raises(InputError, match="A batch of 16 cannot be shared by 3 devices"):
         lit.loader(RECIPE, images, 3)
 

@@ -59,15 +59,19 @@ def test_compiled_parts_take_the_same_steps(images, monkeypatch):
     assert is_plain(model)
 
 
-def test_a_compiler_that_fails_is_one_sentence(images, monkeypatch):
+@pytest.mark.parametrize(("error", "said"), [
+    ("no C++ compiler\nat line 3", r"^torch.compile does not work here \(no C\+\+ compiler\): leave"),
+    ("CUDA out of memory. Tried to allocate 2 GiB", "^The memory does not suffice for a training step of 16"),
+])  # fmt: skip
+def test_what_the_first_compiled_step_raises_is_one_sentence(images, monkeypatch, error, said):
     def broken(forward, **options):
         def call(*inputs):
-            raise RuntimeError("no C++ compiler\nat line 3")
+            raise RuntimeError(error)
 
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.raises(InputError, match=r"^torch.compile does not work here \(no C\+\+ compiler\): leave"):
+    with pytest.raises(InputError, match=said):
         losses(images, compile=True)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from simsiam_course import checkpoint as ckpt
 from simsiam_course import train as train_module
-from simsiam_course.data import patterns
+from simsiam_course.data import ImageSet, patterns
 from simsiam_course.errors import InputError
 from simsiam_course.files import read_lines
 from simsiam_course.loss import cross_entropy_similarity, negative_cosine, symmetric_loss
@@ -288,6 +288,14 @@ def test_a_batch_larger_than_the_set_is_refused(images):
         run(images, RECIPE.replace(batch_size=512))
 
 
+def test_images_that_cannot_be_turned_are_refused_before_anything_is_written(images, tmp_path):
+    wide = ImageSet(images.images[..., :24, :])
+    with pytest.raises(InputError, match="'satellite' turns images, but these are 24x32 .*--augmentation"):
+        run(wide, RECIPE.replace(augmentation="satellite"), out=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+    run(wide, RECIPE.replace(epochs=1))  # all others take them
+
+
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="expected auto, cpu or cuda"):
         resolve_device("tpu")
@@ -367,6 +375,53 @@ def test_resuming_another_recipe_or_other_images_is_refused(images, tmp_path):
         run(images, RECIPE.replace(lr=0.3), out=tmp_path, resume=True)
     with pytest.raises(InputError, match="other images"):
         run(patterns(160, seed=6), out=tmp_path, resume=True)
+
+
+def test_the_pixels_are_read_once_however_many_checkpoints_there_are(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    read, sound = [], ImageSet.fingerprint
+    monkeypatch.setattr(ImageSet, "fingerprint", lambda self: read.append(1) or sound(self))
+    run(images, out=tmp_path)
+    assert len(read) == 1
+
+
+def rewritten(path, tensors=None, **changes):
+    """A checkpoint with some of it changed; `None` leaves a part out."""
+    held, about = ckpt.load_tensors(path)
+    held, about = held | (tensors or {}), about | changes
+    plain = [{name: value for name, value in part.items() if value is not None} for part in (held, about)]
+    ckpt.save_tensors(path, *plain)
+
+
+def test_a_run_goes_on_where_it_began_on_a_gpu_or_on_a_cpu(images, tmp_path):
+    run(images, out=tmp_path)
+    state_of_a_gpu = torch.zeros(16, dtype=torch.uint8)
+    rewritten(tmp_path / ckpt.CHECKPOINT, {"run.draws": state_of_a_gpu})
+    with pytest.raises(InputError, match=r"trained on a GPU: go on there \(--device cuda\), or train again"):
+        run(images, out=tmp_path, resume=True)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("first", "second"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_run_does_not_change_its_kind_of_device(images, tmp_path, first, second):
+    fit(RECIPE.build(), images, RECIPE, device=first, progress=False, out=tmp_path)
+    with pytest.raises(InputError, match=rf"go on there \(--device {first}\)"):
+        fit(RECIPE.build(), images, RECIPE, device=second, progress=False, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(("tensors", "about", "part"), [
+    ({}, {"step": None}, "step"), ({}, {"step": 1.5}, "step"), ({}, {"losses": -1}, "losses"),
+    ({}, {"rows": None}, "rows"), ({}, {"seconds": "long"}, "seconds"),
+    ({"run.order": None}, {}, "run.order"), ({"run.draws": None}, {}, "run.draws"),
+    ({"run.global": torch.zeros(3, dtype=torch.uint8)}, {}, "run.global"),
+    ({"momentum.foo": torch.zeros(1)}, {}, "momentum.foo"),
+    ({"momentum.predictor.0.weight": torch.zeros(1)}, {}, "momentum.predictor.0.weight"),
+], ids=str)  # fmt: skip
+def test_a_checkpoint_that_is_not_whole_is_one_sentence(images, tmp_path, tensors, about, part):
+    run(images, out=tmp_path)
+    rewritten(tmp_path / ckpt.CHECKPOINT, tensors, **about)
+    with pytest.raises(InputError, match=f"is damaged: its '{part}' is missing or does not fit"):
+        run(images, out=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("wrong", ["nan", "inf", "-inf"])
