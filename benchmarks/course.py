@@ -52,7 +52,15 @@ START = (  # the first is the base that the others are compared with
 )
 COLUMNS = {  # of the tables
     "notebooks": ("{:<28}{:>8}{:>10}  {}", "Notebook", "minutes", "promised", "slowest cell"),
-    "tests": ("{:<28}{:>8}{:>8}{:>8}{:>9}  {}", "Test file", "minutes", "passed", "failed", "skipped", ""),
+    "tests": (
+        "{:<28}{:>8}{:>8}{:>8}{:>9}  {}",
+        "Test file",
+        "minutes",
+        "passed",
+        "failed",
+        "skipped",
+        "slowest test",
+    ),  # fmt: skip
     "start": ("{:<61}{:>22}{:>9}  {}", "Fresh process", "seconds (range)", "x torch", ""),
 }
 
@@ -118,7 +126,9 @@ def _tests(name: str, seconds: float, cases: Sequence[ElementTree.Element]) -> R
     """The row of some tests of pytest's report."""
     failed = [case.get("name", "") for case in cases if {"failure", "error"} & {child.tag for child in case}]
     skipped = sum(case.find("skipped") is not None for case in cases)
-    counts = {"passed": len(cases) - len(failed) - skipped, "failed": len(failed), "skipped": skipped}
+    counts: Row = {"passed": len(cases) - len(failed) - skipped, "failed": len(failed), "skipped": skipped}
+    longest = max(((float(case.get("time", 0)), case.get("name")) for case in cases), default=None)
+    counts["slowest_test"] = dict(zip(("seconds", "name"), longest, strict=True)) if longest else None
     return {"name": name, "seconds": seconds, "error": ", ".join(failed) or None, **counts}
 
 
@@ -166,6 +176,8 @@ def table(part: str, rows: Sequence[Row]) -> str:
             figures = [spread, f"{row['times_torch']:.2f}"]
         elif part == "tests":
             figures += [row["passed"], row["failed"], row["skipped"]]
+            if slowest := row["slowest_test"]:
+                remark = f"{slowest['seconds']:.1f} s, {slowest['name'][:60]}"
         else:
             figures += [row["promised_minutes"] or "-"]
             if slowest := row["slowest_cell"]:

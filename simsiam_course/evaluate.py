@@ -355,6 +355,7 @@ def measure(
     temperature: float = 0.1,
     seed: int = 0,
     batch_size: int = 512,
+    linear: bool = True,
 ) -> dict[str, float | str | None]:
     """Everything that is reported of a trained model, in eval mode.
 
@@ -362,8 +363,8 @@ def measure(
     "note" that says why; `diagnose` reads it as it is. loss: symmetric loss of two views of up to 2,048 test
     images, None without an augmentation; std and effective_rank: of z of the same images, clean; all three
     NaN where z is; dim: channels of z; knn and linear: fractions, of the features of all test images, k cut
-    to the labelled training images. InputError as in `embed`, or for fewer than two test images. Images and
-    views follow from `seed`, on every device alike.
+    to the labelled training images; without `linear` its probe, which takes longest, is left out. InputError
+    as in `embed`, or for fewer than two test images. Images and views follow from `seed`, on every device alike.
     """
     found: dict[str, float | str | None] = dict(_monitors(model, test, augmentation, seed, batch_size))
     found |= {"knn": None, "linear": None}
@@ -375,7 +376,8 @@ def measure(
             found["knn"] = accuracy_between(
                 train_features, train, features, test, k=k, temperature=temperature
             )
-            found["linear"] = linear_probe(train_features, train.labels, features, test.labels)
+            if linear:
+                found["linear"] = linear_probe(train_features, train.labels, features, test.labels)
         else:
             note = "kNN and linear accuracy are left out: the model's features are NaN or infinite."
     return found | {"note": note} if note else found

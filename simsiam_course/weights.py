@@ -176,7 +176,8 @@ def write_photos(
     model = own.build()
     history = fit(model, images, own, device=device, out=run, resume=holds_run(run), progress=progress)
     found = measure(model, images, test_images, augmentation=PRESETS[own.augmentation])
-    found |= baselines(images, test_images, own.build, seed=SEED)
+    where = next(model.parameters()).device
+    found |= baselines(images, test_images, lambda: own.build().to(where), seed=SEED)
     path = place / f"{PHOTOS}.safetensors"
     model.cpu()
     save_weights(path, model, own, trained=True)
