@@ -39,7 +39,7 @@ BUDGET = 45  # minutes that the whole of .ci/run may take
 ROUNDS = 5
 FILES = {"notebooks": "*.ipynb", "tests": "test_*.py"}
 PARTS = (*FILES, "start")
-WHOLE = "the whole suite"
+WHOLE, AT_ONCE = "the whole suite", 2  # files at once, as in pyproject.toml
 START = (  # the first is the base that the others are compared with
     "import torch",
     "import simsiam_course",
@@ -102,8 +102,8 @@ def time_suite(folders: Sequence[Path], environment: Mapping[str, str]) -> list[
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", *map(str, folders), "-q", "-p", "no:cacheprovider",
-                   "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--continue-on-collection-errors",
-                   f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
+                   "-n", str(AT_ONCE), "--dist", "loadfile", "--no-loadscope-reorder",
+                   "--continue-on-collection-errors", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # fmt: skip
         start = time.perf_counter()
         code = subprocess.run(
             command, env=environment, cwd=folders[0].parent, check=False, stdout=2
