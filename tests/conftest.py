@@ -52,6 +52,16 @@ def checks_as_a_student_has_them(monkeypatch):
         monkeypatch.setattr(core, "SECONDS", core.PATIENT)
 
 
+@pytest.fixture(autouse=True)
+def a_share_of_the_cores():
+    """What sets the number of threads, as some commands do, must not slow the tests that come after it."""
+    torch = sys.modules.get("torch")
+    before = torch and torch.get_num_threads()
+    yield
+    if before and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture
 def tmpfs(tmp_path):
     """Mounts small or read-only file systems: chmod does not stop root, and only a real disk is ever full."""
