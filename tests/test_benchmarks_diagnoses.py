@@ -40,9 +40,7 @@ def test_a_quick_run_takes_every_plan_everywhere_and_counts_it(images, capsys, t
     right = sum(diagnoses.right(row) for row in rows)
     assert f"{right} of 12 runs have a right name." in out
     lines = [
-        line
-        for line in out.splitlines()
-        if re.match(r"digits.* (healthy|too short|no |frozen|rate)", line)
+        line for line in out.splitlines() if re.match(r"digits.* (healthy|too short|no |frozen|rate)", line)
     ]
     counts = [sum(int(cell) for cell in re.findall(r"(?<= )\d+(?= |$)", line)) for line in lines[:12]]
     assert counts == [1] * 12
