@@ -13,9 +13,8 @@ from simsiam_course.lesson import LESSONS
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path):
     """Where notebooks and tests go; with a lesson of three cells."""
-    monkeypatch.setattr(course, "AT_ONCE", 1)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "tests").mkdir()
     write_notebook(tmp_path, "00_tiny.ipynb", "import time", "time.sleep(1)  # the slow one", "1 + 1")
