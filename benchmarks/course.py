@@ -54,13 +54,8 @@ COLUMNS = {  # of the tables
     "notebooks": ("{:<28}{:>8}{:>10}  {}", "Notebook", "minutes", "promised", "slowest cell"),
     "tests": (
         "{:<28}{:>8}{:>8}{:>8}{:>9}  {}",
-        "Test file",
-        "minutes",
-        "passed",
-        "failed",
-        "skipped",
-        "slowest test",
-    ),  # fmt: skip
+        *("Test file", "minutes", "passed", "failed", "skipped", "slowest test"),
+    ),
     "start": ("{:<61}{:>22}{:>9}  {}", "Fresh process", "seconds (range)", "x torch", ""),
 }
 
@@ -112,7 +107,7 @@ def time_suite(folders: Sequence[Path], environment: Mapping[str, str]) -> list[
         cases = list(ElementTree.parse(report).getroot().iter("testcase")) if report.exists() else []
     files = defaultdict(list)
     for case in cases:
-        files[Path(case.get("file") or f"{case.get('name')}.py").name.rpartition("tests.")[2]].append(case)
+        files[_file(case)].append(case)
     rows = [
         _tests(name, sum(float(case.get("time", 0)) for case in files[name]), files[name]) for name in files
     ]
@@ -120,6 +115,11 @@ def time_suite(folders: Sequence[Path], environment: Mapping[str, str]) -> list[
     if code:
         whole["error"] = f"pytest ended with exit code {code}"
     return [whole, *sorted(rows, key=lambda row: -row["seconds"])]
+
+
+def _file(case: ElementTree.Element) -> str:
+    """The name of a test's file; a file that could not be collected is a case `tests.test_NAME` without one."""
+    return Path(case.get("file") or f"{case.get('name', '').rpartition('.')[2]}.py").name
 
 
 def _tests(name: str, seconds: float, cases: Sequence[ElementTree.Element]) -> Row:

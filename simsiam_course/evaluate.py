@@ -332,7 +332,7 @@ def baselines(
     apart, or no `make_model`. InputError as in `knn`; k is cut to the labelled training images.
     """
     found: dict[str, float | None] = {"raw_pixels_knn": None, "random_backbone_knn": None}
-    if _note(train, test):
+    if no_accuracy(train, test):
         return found
 
     def accuracy(features: Callable[[ImageSet], Tensor]) -> float:
@@ -368,7 +368,7 @@ def measure(
     """
     found: dict[str, float | str | None] = dict(_monitors(model, test, augmentation, seed, batch_size))
     found |= {"knn": None, "linear": None}
-    note = _note(train, test)
+    note = no_accuracy(train, test)
     if not note:
         train_features = embed(model, train, batch_size=batch_size)
         features = embed(model, test, batch_size=batch_size)
@@ -456,8 +456,8 @@ def accuracy_between(
     return knn_accuracy(bank, labels, queries, test.labels, k=min(k, len(bank)), temperature=temperature)
 
 
-def _note(train: ImageSet, test: ImageSet) -> str:
-    """Why there can be no accuracy; empty where there can."""
+def no_accuracy(train: ImageSet, test: ImageSet) -> str:
+    """Why there can be no accuracy, in a sentence; empty where there can."""
     for images, role in ((train, "training"), (test, "test")):
         if not images.labelled:
             return (

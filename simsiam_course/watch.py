@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .collapse import unit_rows
 from .data import ImageSet
-from .evaluate import accuracy_between, embed, project
+from .evaluate import accuracy_between, embed, no_accuracy, project
 from .recipe import Recipe
 from .train import total_steps
 
@@ -34,6 +34,7 @@ class Watch:
     def __init__(self, train: ImageSet, test: ImageSet, recipe: Recipe, *, moments: int = 12) -> None:
         self.bank, self.queries, self.sample = train.sample(BANK), test.sample(QUERIES), test.sample(POINTS)
         self.labels = self.sample.labels
+        self.accuracy = not no_accuracy(self.bank, self.queries)
         last, every = total_steps(recipe, train), recipe.monitor_every
         spread = [every + i * (last - every) / max(1, moments - 1) for i in range(moments)]
         self.due = sorted({min(last, math.ceil(step / every) * every) for step in spread})
@@ -48,7 +49,7 @@ class Watch:
             return {"knn": None}
         before = self.frames[-1]["points"] if self.frames else None
         self.frames.append({"step": row["step"], "points": plane(z, before)})
-        if not (self.bank.labelled and self.queries.labelled):
+        if not self.accuracy:
             return {"knn": None}
         return {"knn": accuracy_between(features, self.bank, embed(model, self.queries), self.queries)}
 

@@ -48,9 +48,11 @@ def test_a_quick_run_is_measured_at_its_end_too(images, monkeypatch):
     assert watch.frames[-1]["step"] == history[-1]["step"] == 30
 
 
-def test_without_labels_there_are_points_and_no_accuracy(images):
+@pytest.mark.parametrize("moved", [None, 100], ids=["no labels", "other classes"])
+def test_where_no_class_is_known_there_are_points_and_no_accuracy(moved, images):
     train, test = images
-    watch, history = watched((replace(train, labels=None), test))
+    labels = None if moved is None else train.labels + moved
+    watch, history = watched((replace(train, labels=labels, classes=()), test))
     assert set(history["knn"]) == {None}
     assert watch.frames
 
