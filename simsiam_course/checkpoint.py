@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from .errors import InputError
-from .files import atomic_write, json_bytes, parse_json
+from .files import json_bytes, parse_json, write_safetensors
 from .recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -32,7 +31,7 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], about: dict[str, 
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    atomic_write(path, save(plain, {"format": FORMAT, "about": json_bytes(about).decode()}))
+    write_safetensors(path, plain, {"format": FORMAT, "about": json_bytes(about).decode()})
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,20 +8,24 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HOUR = 3600.0  # seconds after which nobody is still writing a temporary file
 
 
-def atomic_write(path: str | Path, data: bytes) -> None:
+def atomic_write(path: str | Path, *data: bytes | memoryview) -> None:
     """Writes a file so that a reader, or a crash, finds the old bytes or the new ones and nothing between.
 
-    Errors: `InputError` where the place cannot be written or the disk is full; no temporary file stays behind.
+    data: the parts of the file, in their order. Errors: `InputError` where the place cannot be written or the disk is
+    full; no temporary file stays behind.
     """
     path = Path(path)
     with friendly_os_errors(path):
@@ -29,7 +33,7 @@ def atomic_write(path: str | Path, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())
@@ -37,6 +41,23 @@ def atomic_write(path: str | Path, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def write_safetensors(path: str | Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors and metadata as `atomic_write` does: equal ones give the same bytes, and so the same hash.
+
+    The library shuffles the metadata anew in every file; here they stand in the order of their names.
+    """
+    from safetensors.torch import save
+
+    written = memoryview(save(tensors, dict(metadata)))
+    end = 8 + int.from_bytes(
+        written[:8], "little"
+    )  # the length of the header, the header as JSON, the tensors
+    header = json.loads(bytes(written[8:end])) | {"__metadata__": dict(sorted(metadata.items()))}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors are aligned
+    atomic_write(path, len(text).to_bytes(8, "little"), text, written[end:])
 
 
 def remove_leftovers(path: str | Path, *, older_than: float = 0.0) -> None:

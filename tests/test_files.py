@@ -4,6 +4,8 @@ import os
 import time
 
 import pytest
+import safetensors
+import torch
 
 from simsiam_course import files
 from simsiam_course.errors import InputError
@@ -15,6 +17,7 @@ from simsiam_course.files import (
     make_folder,
     read_lines,
     remove_leftovers,
+    write_safetensors,
 )
 
 
@@ -30,6 +33,19 @@ def test_a_file_is_replaced_whole(tmp_path):
     atomic_write(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_tensors_make_equal_files_that_any_program_reads(tmp_path):
+    tensors = {"b": torch.arange(7, dtype=torch.uint8), "ä": torch.randn(3, 5), "one": torch.tensor(2.5)}
+    metadata = {"z": "1", "name": 'Übung\n"\\\x01', "ä": "", "format": "x", "classes": "[]"}
+    found = set()
+    for i in range(12):  # the library has 120 orders for five names
+        write_safetensors(tmp_path / "a.safetensors", tensors, dict(sorted(metadata.items(), reverse=i % 2)))
+        found.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(found) == 1
+    with safetensors.safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert file.metadata() == metadata and set(file.keys()) == set(tensors)
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
 
 
 def test_a_full_disk_keeps_the_old_file_and_leaves_nothing_half_written(full_disk):

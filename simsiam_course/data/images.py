@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, check_number, check_whole
-from ..files import atomic_write, friendly_os_errors, parse_json
+from ..files import friendly_os_errors, parse_json, write_safetensors
 
 SMALLEST = 8  # pixels a side: below this a crop of a fifth of the area is a pixel or two
 LARGEST = 1_024  # pixels a side: all images of a set lie in memory, 3 MB each at this size
@@ -180,15 +180,13 @@ class ImageSet:
         Factors are not kept; `notes` are further metadata. The file appears whole or not at all. Raises
         InputError where it cannot be written.
         """
-        from safetensors.torch import save
-
         path = Path(os.path.expanduser(path))
         tensors = {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
         tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
         about = {"name": self.name, "split": self.split, "classes": json.dumps(self.classes), **(notes or {})}
         with friendly_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, save(tensors, about))
+        write_safetensors(path, tensors, about)
 
     @classmethod
     def load(cls, path: str | Path) -> ImageSet:
