@@ -19,7 +19,7 @@ from .presets import WHAT_FOR
 from .terminal import answer
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Build SimSiam, take out its parts, and watch what happens.",
 )  # fmt: skip
 

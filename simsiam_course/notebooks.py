@@ -76,6 +76,8 @@ def read(path: Path) -> Any:
     """A notebook of format 4. Errors: `InputError` where there is none that can be read."""
     import nbformat
 
+    if not path.exists():
+        raise InputError(f"There is no notebook '{path}': check the path.")
     try:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)

@@ -35,7 +35,7 @@ def answer(app: Callable[..., Any], arguments: list[str]) -> int:
         try:
             _check(arguments)
             with told_to_end():
-                code = app(standalone_mode=False) or 0
+                code = app(arguments or ["--help"], standalone_mode=False) or 0
             if code == 130:  # typer has heard Ctrl-C
                 raise KeyboardInterrupt
             return code

@@ -125,6 +125,12 @@ def test_a_run_goes_on_with_its_own_preset_and_with_no_other(capsys, sets, tmp_p
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_without_a_command_it_shows_its_help(capsys):
+    assert call(capsys) == call(capsys, "--help")
+    code, out, err = call(capsys)
+    assert (code, err) == (0, "") and len(out.splitlines()) > 15 and "  ablate  " in out
+
+
 def test_the_help_of_train_has_a_line_for_every_preset(capsys):
     from simsiam_course.presets import PRESETS, WHAT_FOR
 
