@@ -17,6 +17,7 @@ import functools
 import hashlib
 import http.server
 import io
+import itertools
 import os
 import random
 import select
@@ -446,7 +447,7 @@ def write_table(rows: list[str]) -> None:
     """Puts rows into the table of tests/README.md, in place of those of the same fault."""
     before, _, after = TABLE.read_text("utf-8").partition(HEAD)
     lines = after.lstrip("\n").splitlines()
-    old = [line for line in lines if line.startswith("|")]
+    old = list(itertools.takewhile(lambda line: line.startswith("|"), lines))  # other tables follow
     rest = lines[len(old) :]
     named = {name_of(row): row for row in [*old, *rows]}
     TABLE.write_text(before + "\n".join([HEAD, *named.values(), *rest]) + "\n", "utf-8")

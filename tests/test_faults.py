@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faults
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -33,3 +34,15 @@ def test_the_table_counts_hundreds_of_kills_and_no_loss():
     assert {"`train`", "`ablate`", "`execute`", "a download"} <= tries.keys()
     assert tries["`train`"] >= 200 and tries["`ablate`"] >= 200
     assert all(row[4] == row[2] and row[5] == "0" for row in found)
+
+
+def test_a_row_replaces_its_own_and_leaves_the_rest_of_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "TABLE", tmp_path / "README.md")
+    page = (HERE / "README.md").read_text("utf-8")
+    faults.TABLE.write_text(page, "utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("| `train` | forked |"))
+    other, new = "| `train` | forked | 7 | 4 / 3 | 7 | 0 |", "| a flood | forked | 2 | 1 / 1 | 2 | 0 |"
+    faults.write_table([other, new])
+    last = rows(page.partition("## Bad input")[0])[-1]
+    last = "| " + " | ".join(last) + " |\n"
+    assert faults.TABLE.read_text("utf-8") == page.replace(line, other).replace(last, f"{last}{new}\n")
