@@ -57,7 +57,10 @@ def test_a_failing_cell_is_one_sentence_and_the_file_stays_as_it_was(notebook):
 
 def test_a_file_that_is_no_notebook_is_refused(tmp_path):
     (tmp_path / "a.ipynb").write_text("no notebook")
-    for name, message in (("a.ipynb", "not a notebook that can be read"), ("missing.ipynb", "There is no notebook")):
+    for name, message in (
+        ("a.ipynb", "not a notebook that can be read"),
+        ("missing.ipynb", "There is no notebook"),
+    ):
         with pytest.raises(InputError, match=message):
             execute(tmp_path / name)
 
