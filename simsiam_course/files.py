@@ -51,9 +51,7 @@ def write_safetensors(path: str | Path, tensors: dict[str, Tensor], metadata: Ma
     from safetensors.torch import save
 
     written = memoryview(save(tensors, dict(metadata)))
-    end = 8 + int.from_bytes(
-        written[:8], "little"
-    )  # the length of the header, the header as JSON, the tensors
+    end = 8 + int.from_bytes(written[:8], "little")  # 8 bytes of its length, the header as JSON, the tensors
     header = json.loads(bytes(written[8:end])) | {"__metadata__": dict(sorted(metadata.items()))}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors are aligned
