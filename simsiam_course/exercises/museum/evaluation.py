@@ -428,8 +428,10 @@ FROZEN_CLASSIFIER = Exercise(
         Suspect("The learning rate is a fixed one: it is an argument.", classifying(rate=lambda lr: 0.003)),
     ],
     hints=(
-        "Python lets you give an object any attribute. A misspelt one is no error: it is a new attribute.",
-        "Read the assignment aloud, letter by letter; or use a method, since a misspelt method is an error.",
+        "The optimiser was given a list. How many numbers should be in it, and how many are? Which line was to keep "
+        "the others out?",
+        "Python lets you give an object any attribute: a misspelt one is no error, but a new attribute. Read the "
+        "loop's assignment aloud, letter by letter.",
         "`parameter.requires_grad = False`; safer is `backbone.requires_grad_(False)` instead of the loop.",
     ),
     exhibit=frozen_classifier_found,
