@@ -236,7 +236,7 @@ def _unpack(file: Path, folder: Path) -> None:
         try:
             if file.name.endswith((".tar.gz", ".tgz")):
                 with tarfile.open(file) as bundle:
-                    bundle.extractall(folder, filter=room.member)  # noqa: S202 (the data filter, and more)
+                    _untar(bundle, folder, room)
             elif file.suffix == ".zip":
                 with zipfile.ZipFile(file) as bundle:
                     room.take(sum(member.file_size for member in bundle.infolist()))
@@ -251,8 +251,23 @@ def _unpack(file: Path, folder: Path) -> None:
             raise InputError(f"'{file}' is not unpacked ({reason}): delete it and try again.") from error
 
 
+def _untar(bundle: tarfile.TarFile, folder: Path, room: Room) -> None:
+    """Writes plain files and folders, and nothing else; tarfile's own filter is not in Python 3.11.0 to 3.11.3."""
+    inside = folder.resolve()
+    for member in bundle:
+        if not (member.isreg() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
+        if "\0" in member.name or not (place := (inside / member.name).resolve()).is_relative_to(inside):
+            raise tarfile.TarError(f"{member.name!r} leaves the folder")
+        room.take(member.size)
+        (place if member.isdir() else place.parent).mkdir(parents=True, exist_ok=True)
+        if packed := None if member.isdir() else bundle.extractfile(member):
+            with packed, open(place, "wb") as plain:
+                shutil.copyfileobj(packed, plain)
+
+
 class Room:
-    """What an archive may become: a multiple of its own size, of plain files and folders inside one folder."""
+    """What an archive may become: a multiple of its own size."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.left = file, SWELLS * max(file.stat().st_size, 10_000)
@@ -264,10 +279,3 @@ class Room:
             raise InputError(
                 f"'{self.file}' is not unpacked, as it grows to more than {SWELLS} times its size: delete it."
             )
-
-    def member(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-        """Tarfile's own filter for data, without links. Errors: `tarfile.FilterError`, `InputError`."""
-        if not (member.isreg() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
-        self.take(member.size)
-        return tarfile.data_filter(member, folder)
