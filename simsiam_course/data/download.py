@@ -257,13 +257,19 @@ def _untar(bundle: tarfile.TarFile, folder: Path, room: Room) -> None:
     for member in bundle:
         if not (member.isreg() or member.isdir()):
             raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
-        if "\0" in member.name or not (place := (inside / member.name).resolve()).is_relative_to(inside):
+        if "\0" in member.name:
+            raise tarfile.TarError(f"{member.name!r} is no name that a file can have")
+        place = (inside / member.name).resolve()
+        if not place.is_relative_to(inside):
             raise tarfile.TarError(f"{member.name!r} leaves the folder")
         room.take(member.size)
-        (place if member.isdir() else place.parent).mkdir(parents=True, exist_ok=True)
-        if packed := None if member.isdir() else bundle.extractfile(member):
-            with packed, open(place, "wb") as plain:
-                shutil.copyfileobj(packed, plain)
+        packed = bundle.extractfile(member)  # None for a folder
+        if packed is None:
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with packed, open(place, "wb") as plain:
+            shutil.copyfileobj(packed, plain)
 
 
 class Room:
