@@ -28,12 +28,17 @@ def began(path: object) -> bool:
     return store().get(FOLDER).decode() == os.path.abspath(str(path))
 
 
-def first_to_say(what: str = SAID) -> bool:
-    """Whether no process of this launch has ended with a sentence before; asking counts as saying it."""
+def first_to_say(*, for_good: bool = True) -> bool:
+    """Whether no process of this launch has ended with a sentence before; asking counts as saying it.
+
+    What is wrong with the input is said for good, and ends the launch; that a process is gone, once in every start.
+    """
     if not launched():
         return True
     try:
-        return store().add(what, 1) == 1
+        if for_good:
+            return store().add(SAID, 1) == 1
+        return not store().check([SAID]) and store().add(f"{SAID} {restarts()[0]}", 1) == 1
     except RuntimeError:  # there is no store, or the launcher is gone
         return os.environ["RANK"] == "0"
 
@@ -58,7 +63,7 @@ def run(answer: Callable[[], int]) -> None:
     except RuntimeError as error:
         if not _peer_lost(error):
             raise
-        if not store().check([SAID]) and first_to_say(f"{SAID} {restarts()[0]}"):
+        if first_to_say(for_good=False):
             print("Another process of this run is gone, so all end here.", file=sys.stderr)
         leave(1)
 

@@ -43,7 +43,7 @@ def answer(app: Callable[..., Any], arguments: list[str]) -> int:
             code, sentence = _told(error)
             if sentence is None:
                 raise
-            say(sentence)
+            say(sentence, for_good=code == 2)
             return code
 
 
@@ -70,12 +70,12 @@ def _told(error: BaseException) -> tuple[int, str | None]:
     return 1, None
 
 
-def say(sentence: str) -> None:
-    """One line on standard error; of several processes one says it."""
+def say(sentence: str, *, for_good: bool = True) -> None:
+    """One line on standard error; of several processes one says it, and after `for_good` none is started anew."""
     if "RANK" in os.environ:
         from .launch import first_to_say
 
-        if not first_to_say():
+        if not first_to_say(for_good=for_good):
             return
     print(printable(sentence), file=sys.stderr)
 

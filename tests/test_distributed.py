@@ -196,18 +196,22 @@ def test_a_run_of_two_processes_is_evaluated_by_one(whole):
     assert model.load_state_dict(recipe.build().state_dict())
 
 
-def test_a_killed_worker_is_started_anew_and_the_run_ends_as_if_nothing_had_been(images, whole, tmp_path):
+@pytest.mark.parametrize(("worker", "by"), [(1, signal.SIGKILL), (0, signal.SIGTERM)])
+def test_a_stopped_worker_is_started_anew_and_the_run_ends_as_if_nothing_had_been(
+    images, whole, tmp_path, worker, by
+):
     run = tmp_path / "run"
     process = subprocess.Popen(**torchrun(tmp_path, *command(images, run), restarts=1))
     deadline = time.monotonic() + 200
     while not (run / ckpt.CHECKPOINT).exists() or not ckpt.load_tensors(run / ckpt.CHECKPOINT)[1]["rows"]:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)
-    os.kill(int((tmp_path / "0-1.pid").read_text()), signal.SIGKILL)
+    os.kill(int((tmp_path / f"0-{worker}.pid").read_text()), by)
     kept = ckpt.load_tensors(run / ckpt.CHECKPOINT)[1]["rows"]
     before = read_lines(run / ckpt.HISTORY)[:kept]
     code, _, err = finished(process)
     assert code == 0, err
+    assert len(re.findall("(?m)^Terminated: |^Another process of this run is gone", err)) == 1
     assert (tmp_path / "1-0.pid").exists()
     history = read_lines(run / ckpt.HISTORY)
     assert history[:kept] == before  # its clock, too: those rows were not trained again
