@@ -1,5 +1,6 @@
 """The command line does what it says; bad input is one sentence on standard error, exit code 2, nothing left behind."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -548,8 +549,11 @@ def test_a_full_disk_ends_with_one_sentence_and_keeps_the_last_good_checkpoint(s
     process = subprocess.Popen(train, stderr=subprocess.PIPE, text=True, env=environment)
     while process.poll() is None and not (folder / "run" / ckpt.HISTORY).exists():
         time.sleep(0.05)
-    free = os.statvfs(folder)
-    (folder / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
+    with open(folder / "ballast", "wb", buffering=0) as ballast:
+        while process.poll() is None:  # what the run frees is taken, too
+            with contextlib.suppress(OSError):
+                ballast.write(bytes(2**16))
+            time.sleep(0.001)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "the disk is full" in err and len(err.splitlines()) == 1

@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import time
 import warnings
 import zipfile
 import zlib
@@ -310,10 +309,8 @@ def test_odd_files_beside_pictures_are_passed_over_and_links_do_not_loop(tmp_pat
     (folder / "dog" / "folder.png").mkdir()
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "dog" / "pipe.png")  # reading it would wait for ever
-    start = time.monotonic()
     images = load(f"folder:{folder}", split="all", size=16)
     assert len(images) == 6 and images.classes == ("cat", "dog")
-    assert time.monotonic() - start < 60
 
 
 NAMES = ["new\nline.png", "bell\x07.png", "\x1b[31mred.png", "<img src=x onerror=alert(1)>.png", "a'b\"c.png",
