@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from .distributed import launched, rank, restarts, store, world
 from .errors import InputError
+from .terminal import say
 
 SAID, FOLDER = "simsiam_course/said", "simsiam_course/folder"
 
@@ -28,7 +29,7 @@ def began(path: object) -> bool:
     return store().get(FOLDER).decode() == os.path.abspath(str(path))
 
 
-def first_to_say(*, for_good: bool = True) -> bool:
+def first_to_say(*, for_good: bool) -> bool:
     """Whether no process of this launch has ended with a sentence before; asking counts as saying it.
 
     What is wrong with the input is said for good, and ends the launch; that a process is gone, once in every start.
@@ -57,14 +58,12 @@ def run(answer: Callable[[], int]) -> None:
             raise InputError(f"torchrun is for 'train': run '{command[0]}' in one process, without torchrun.")
         leave(answer())
     except InputError as error:
-        if first_to_say():
-            print(error, file=sys.stderr)
+        say(str(error), for_good=True)
         leave(2)
     except RuntimeError as error:
         if not _peer_lost(error):
             raise
-        if first_to_say(for_good=False):
-            print("Another process of this run is gone, so all end here.", file=sys.stderr)
+        say("Another process of this run is gone, so all end here.", for_good=False)
         leave(1)
 
 

@@ -70,7 +70,7 @@ def _told(error: BaseException) -> tuple[int, str | None]:
     return 1, None
 
 
-def say(sentence: str, *, for_good: bool = True) -> None:
+def say(sentence: str, *, for_good: bool) -> None:
     """One line on standard error; of several processes one says it, and after `for_good` none is started anew."""
     if "RANK" in os.environ:
         from .launch import first_to_say
